@@ -1,0 +1,353 @@
+"""What an inventory file may say, as typed, frozen values.
+
+The keys are the field's own words. Every model refuses unknown keys, so that a typing
+mistake is an error and not a setting that silently does nothing. This module only
+describes; reading files is in `inventories.load`, judging the whole in `inventories.judge`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializeAsAny,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+# Hosts, services, repositories and people are named by these. They end up in file names,
+# unit names and SSH key comments, so the alphabet is the narrowest of all of these.
+Name = Annotated[str, StringConstraints(pattern=r"\A[a-z][a-z0-9-]{0,30}\Z")]
+
+# RFC 1123 host names, at least two labels, no trailing dot, at most 253 characters.
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+Domain = Annotated[
+    str, StringConstraints(pattern=rf"\A(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})+\Z", to_lower=True)
+]
+
+# A mailbox, deliberately narrow: what an operator would write, nothing that needs quoting.
+Mail = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"\A[A-Za-z0-9_][A-Za-z0-9._+-]{{0,62}}@{_LABEL}(?:\.{_LABEL})+\Z", max_length=254
+    ),
+]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def parse_duration(text: object) -> timedelta:
+    """Given "90s", "15m", "24h", "7d" or "2w", return the time span.
+
+    Raise ValueError with what would be right for anything else.
+    """
+    if isinstance(text, timedelta):
+        return text
+    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text) if isinstance(text, str) else None
+    if match is None or int(match[1]) == 0:
+        raise ValueError('write a whole number and a unit, such as "90s", "15m", "24h" or "7d"')
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def format_duration(span: timedelta) -> str:
+    """Given a time span of whole seconds, return it as `parse_duration` reads it."""
+    seconds = int(span.total_seconds())
+    for unit in "wdhm":
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds // _UNITS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)
+]
+
+
+def _no_control_characters(text: str) -> str:
+    if any(ord(c) < 32 or ord(c) == 127 for c in text):
+        raise ValueError("remove the line breaks and control characters")
+    return text
+
+
+# One line of text for people. May hold any printable character: quoting is the duty of
+# whoever hands it to a program.
+Line = Annotated[
+    str, StringConstraints(min_length=1, max_length=500), AfterValidator(_no_control_characters)
+]
+
+
+def _https(text: str) -> str:
+    parts: SplitResult = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname:
+        raise ValueError('write a full address, such as "https://forum.atelier.example"')
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("write the address without a user, a question mark or a #")
+    if not re.fullmatch(rf"{_LABEL}(?:\.{_LABEL})+", parts.hostname):
+        raise ValueError(f"{parts.hostname!r} is not a host name")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path):
+        raise ValueError("the path may hold letters, digits and . _ ~ - only")
+    return f"https://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+HttpsUrl = Annotated[Line, AfterValidator(_https)]
+
+# "secret:NAME" points into the encrypted file beside the inventory.
+SecretRef = Annotated[str, StringConstraints(pattern=r"\Asecret:[a-z][a-z0-9_.-]{0,62}\Z")]
+
+_KEY = r"\A(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,3}( [^\x00-\x1f]*)?\Z"
+SshPublicKey = Annotated[str, StringConstraints(pattern=_KEY)]
+AgeRecipient = Annotated[str, StringConstraints(pattern=r"\Aage1[a-z0-9]{58}\Z")]
+
+
+class Model(BaseModel):
+    """The common manners of every table: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Settings(Model):
+    """What an admin may write under `settings` of a service; each role has its own."""
+
+
+class Organisation(Model):
+    name: Line
+    locale: Literal["fr", "en"] = "fr"
+    contact: Mail
+    health_data: bool = False
+
+
+class Person(Model):
+    """An operator: somebody with keys to the servers. Members never stand here."""
+
+    id: Name
+    mail: Mail
+    keys: tuple[SshPublicKey | AgeRecipient, ...] = ()
+    duties: tuple[Literal["deploy", "restore", "dns", "registrar", "contact"], ...] = ()
+
+    @property
+    def ssh_keys(self) -> tuple[str, ...]:
+        """The keys that open an SSH session (age keys do not)."""
+        return tuple(k for k in self.keys if not k.startswith("age1"))
+
+
+class Host(Model):
+    id: Name
+    platform: Literal["debian", "yunohost"]
+    address: IPv4Address | IPv6Address
+    address6: IPv6Address | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    user: Annotated[str, StringConstraints(pattern=r"\A[a-z_][a-z0-9_-]{0,31}\Z")] = "root"
+    host_key: SshPublicKey | None = None
+    provider: Line
+    datacenter: Line
+    roles: tuple[Name, ...] = ()
+    repository: Name | None = None
+    epoch: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """Every address DNS should name, A before AAAA."""
+        return (self.address,) + ((self.address6,) if self.address6 else ())
+
+
+class Keep(Model):
+    """Which snapshots outlive a prune. `within` guards against snapshots with a false date."""
+
+    within: Duration = timedelta(days=7)
+    daily: Annotated[int, Field(ge=0, le=3650)] = 0
+    weekly: Annotated[int, Field(ge=0, le=520)] = 8
+    monthly: Annotated[int, Field(ge=0, le=120)] = 12
+
+
+class RepositoryUrl(Model):
+    """`ssh-append://USER@HOST[:PORT]/PATH`, taken apart."""
+
+    user: Annotated[str, StringConstraints(pattern=r"\A[a-z_][a-z0-9_-]{0,31}\Z")]
+    host: Annotated[str, StringConstraints(pattern=rf"\A{_LABEL}(\.{_LABEL})*\Z")]
+    port: int = 22
+    path: Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\Z")]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        remedy = 'write "ssh-append://USER@HOST/NAME"'
+        try:
+            parts = urlsplit(value)
+            port = parts.port or 22
+        except ValueError as error:
+            raise ValueError(f"{error}; {remedy}") from None
+        if parts.scheme != "ssh-append" or not parts.username or not parts.hostname:
+            raise ValueError(remedy)
+        if parts.password or parts.query or parts.fragment:
+            raise ValueError(remedy)
+        return {
+            "user": parts.username,
+            "host": parts.hostname,
+            "port": port,
+            "path": parts.path.strip("/"),
+        }
+
+    def __str__(self) -> str:
+        port = "" if self.port == 22 else f":{self.port}"
+        return f"ssh-append://{self.user}@{self.host}{port}/{self.path}"
+
+
+class Repository(Model):
+    """Where copies go: one folder per organisation, one restic repository per host in it."""
+
+    id: Name
+    url: Annotated[RepositoryUrl, PlainSerializer(str, return_type=str)]
+    host: Name | None = None  # when the repository host is one of `hosts`
+    address: IPv4Address | IPv6Address | None = None  # else: where to reach it without DNS
+    host_key: SshPublicKey | None = None
+    provider: Line
+    datacenter: Line
+    hds: bool = False  # certified "Hébergeur de données de santé", activity 6
+    keep: Keep = Keep()
+    rpo: Duration = timedelta(hours=24)
+    rto: Duration = timedelta(hours=4)
+
+
+class Zone(Model):
+    """How the records of a domain get to its authoritative servers."""
+
+    id: Domain
+    dns: Literal["manual", "rfc2136"] = "manual"
+    server: IPv4Address | IPv6Address | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 53
+    key: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9._-]{1,253}\Z")] | None = None
+    secret: SecretRef | None = None  # the TSIG key, base64, hmac-sha256
+    ttl: Annotated[int, Field(ge=30, le=86400)] = 3600
+
+    @model_validator(mode="after")
+    def _complete(self) -> Zone:
+        if self.dns == "rfc2136" and not (self.server and self.key and self.secret):
+            raise ValueError('dns = "rfc2136" needs server, key and secret as well')
+        return self
+
+
+class Service(Model):
+    id: Name
+    role: Name
+    host: Name
+    url: HttpsUrl
+    settings: SerializeAsAny[Settings] = Settings()
+
+    @property
+    def domain(self) -> str:
+        """The host name in the service's address."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def path(self) -> str:
+        """The path in the service's address, "/" when there is none."""
+        return urlsplit(self.url).path or "/"
+
+
+class External(Model):
+    """A service somebody else runs for the organisation: written down, checked if it has a url."""
+
+    id: Name
+    name: Line
+    provider: Line
+    url: HttpsUrl | None = None
+    note: Line | None = None
+
+
+class Alert(Model):
+    """One channel of the apprise library; its address usually holds a token, hence a secret."""
+
+    id: Name
+    url: SecretRef | Line
+    after: Annotated[int, Field(ge=1, le=100)] = 2  # failures in a row before anybody is told
+
+
+class Watch(Model):
+    """What the watch host does: how often, and whom it tells that it is alive."""
+
+    every: Duration = timedelta(minutes=5)
+    ping: SecretRef | Line | None = None  # a dead man's switch, fetched after each good run
+
+    @field_validator("every")
+    @classmethod
+    def _cron_can_say_it(cls, every: timedelta) -> timedelta:
+        seconds = int(every.total_seconds())
+        if seconds % 60 or not (60 <= seconds <= 3600) or 3600 % seconds:
+            raise ValueError('write a number of minutes that divides an hour, such as "5m"')
+        return every
+
+
+class Certificates(Model):
+    """Where certificates come from. The default is Let's Encrypt."""
+
+    directory: HttpsUrl | Line = "https://acme-v02.api.letsencrypt.org/directory"
+    trust: Line | None = None  # a PEM file beside the inventory, for a private authority
+
+
+class Acknowledgement(Model):
+    """A judgement that people have read and decided to live with, until a date."""
+
+    rule: Name
+    by: Name
+    date: date
+    until: date | None = None
+    reason: Line
+
+
+class Inventory(Model):
+    """All that exists. `schema` says which version of this format a file follows."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    organisation: Organisation
+    people: dict[Name, Person] = {}
+    hosts: dict[Name, Host] = {}
+    repositories: dict[Name, Repository] = {}
+    domains: dict[Domain, Zone] = {}
+    services: dict[Name, Service] = {}
+    external: dict[Name, External] = {}
+    alerts: dict[Name, Alert] = {}
+    watch: Watch = Watch()
+    certificates: Certificates = Certificates()
+    acknowledge: tuple[Acknowledgement, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_tables(cls, value: Any) -> Any:
+        """Copy each table's key into its `id`, so that a value knows its own name."""
+        if not isinstance(value, dict):
+            return value
+        value = dict(value)
+        for kind in ("people", "hosts", "repositories", "domains", "services", "external", "alerts"):
+            table = value.get(kind)
+            if isinstance(table, dict):
+                value[kind] = {
+                    key: {**entry, "id": key} if isinstance(entry, dict) else entry
+                    for key, entry in table.items()
+                }
+        return value
+
+    def services_on(self, host: str) -> tuple[Service, ...]:
+        """The services of one host, in the order of the file."""
+        return tuple(s for s in self.services.values() if s.host == host)
+
+    def zone_of(self, domain: str) -> Zone | None:
+        """The most specific declared domain that holds this name, or None."""
+        parts = domain.split(".")
+        for start in range(len(parts) - 1):
+            zone = self.domains.get(".".join(parts[start:]))
+            if zone:
+                return zone
+        return None

@@ -1,0 +1,214 @@
+"""The one small interface between services and everything that is done with them.
+
+A role is data. `checks`, `backup`, `deploy` and `recovery` read it and never name a service,
+so that a new service is one folder, one line in `roles.registry`, and its tests.
+
+Whatever runs on a host is an argv array. Nothing here is ever handed to a shell as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
+
+from inventories.model import Host, Inventory, Service, Settings
+
+Argv = tuple[str, ...]
+Address = IPv4Address | IPv6Address
+Level = Literal["ok", "warning", "critical", "unknown"]
+
+
+@dataclass(frozen=True)
+class Absent:
+    """An aspect this role does not have, and why. Never left out silently."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """One sentence or page for people, in both languages."""
+
+    en: str
+    fr: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a probe found: a level, and one line that says what, and what to do next."""
+
+    level: Level
+    message: str
+
+
+# --- outside probes: what a person would see -------------------------------------------------
+# Name and address are apart everywhere: `address=None` asks DNS, an address probes a host
+# that DNS does not name yet.
+
+
+@dataclass(frozen=True)
+class HttpProbe:
+    """GET `url`; `judge(status, headers, body)` decides. Certificate and chain are verified."""
+
+    name: str
+    url: str
+    judge: Callable[[int, Mapping[str, str], bytes], Finding]
+
+
+@dataclass(frozen=True)
+class TlsProbe:
+    """The certificate that `host`:`port` shows: valid for the name, days left, whole chain."""
+
+    name: str
+    host: str
+    port: int = 443
+
+
+@dataclass(frozen=True)
+class TcpProbe:
+    """A port that answers; `greeting` is what it must say first, if anything."""
+
+    name: str
+    host: str
+    port: int
+    greeting: bytes = b""
+
+
+OutsideProbe = HttpProbe | TlsProbe | TcpProbe
+
+
+@dataclass(frozen=True)
+class Record:
+    """One DNS record set: fully qualified name without the last dot, type, values."""
+
+    name: str
+    type: Literal["A", "AAAA", "CNAME", "MX", "TXT", "CAA"]
+    values: tuple[str, ...]
+
+
+# --- inside probes: what only the host can know ---------------------------------------------
+
+
+@dataclass(frozen=True)
+class InsideProbe:
+    """`argv` runs on the host as root, read-only, in at most `timeout` seconds.
+
+    `judge(exit_code, stdout)` is pure and runs where the check runs.
+    """
+
+    name: str
+    argv: Argv
+    judge: Callable[[int, str], Finding]
+    timeout: int = 20
+
+
+# --- what a copy consists of ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Dump:
+    """A database, saved as one file `name` in the service's staging folder.
+
+    `save` writes it to stdout; `load` reads it from stdin into a database that exists and
+    may hold older data, and must leave exactly what the dump says.
+    """
+
+    name: str
+    save: Argv
+    load: Argv
+
+
+@dataclass(frozen=True)
+class Quiesce:
+    """Something to hold still while copying. `undo` must be harmless when nothing was held:
+    it runs after the copy, after a crash, and at boot. `at_most` is in seconds: when the copy
+    takes longer, `undo` runs all the same and the run is reported as failed."""
+
+    do: Argv
+    undo: Argv
+    at_most: int
+
+
+@dataclass(frozen=True)
+class State:
+    """What must survive. Paths are absolute; excludes are restic patterns, absolute too."""
+
+    paths: tuple[str, ...]
+    dumps: tuple[Dump, ...] = ()
+    excludes: tuple[str, ...] = ()
+    quiesce: tuple[Quiesce, ...] = ()
+    counts: Argv = ()  # prints one JSON object, name -> whole number
+    versions: Argv = ()  # prints one JSON object, name -> text
+
+
+@dataclass(frozen=True)
+class Restore:
+    """How data comes back on a host where `install` has run.
+
+    `stop` before data is moved; `prepare` when the files lie in place and before dumps are
+    loaded (create the empty database and its user, as the restored files say); `accept` after
+    (start again, flush caches). Each is an ordered list of commands; each must be repeatable.
+    """
+
+    stop: tuple[Argv, ...] = ()
+    prepare: tuple[Argv, ...] = ()
+    accept: tuple[Argv, ...] = ()
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A mark such as a user could have made. `plant` gets two more arguments, the run's id and
+    the time (ISO 8601, UTC); `find` prints a JSON list of {"run": …, "at": …} it can see."""
+
+    plant: Argv
+    find: Argv
+
+
+# --- a role ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OnPlatform:
+    """What depends on what the role stands on. Each callable is pure."""
+
+    # The module with `install`, `configure` and `activate`, loaded by name when a deploy runs,
+    # because it imports pyinfra and nothing else should have to.
+    deploy: str
+    inside: Callable[[Service, Inventory], tuple[InsideProbe, ...]] | Absent
+    state: Callable[[Service, Inventory], State] | Absent
+    restore: Callable[[Service, Inventory], Restore] | Absent
+    canary: Callable[[Service, Inventory], Canary] | Absent
+    # systemd units to stop on a host that must not serve any more (see the epoch).
+    units: Callable[[Service, Inventory], tuple[str, ...]] | Absent
+
+
+@dataclass(frozen=True)
+class Role:
+    """A kind of service for people: `wordpress`, `etherpad` …"""
+
+    name: str
+    title: Text
+    settings: type[Settings]
+    outside: Callable[[Service, Inventory], tuple[OutsideProbe, ...]] | Absent
+    dns: Callable[[Service, Inventory], tuple[Record, ...]] | Absent
+    on: Mapping[str, OnPlatform] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HostOnPlatform:
+    """What a duty of a host consists of; it has no address of its own."""
+
+    deploy: str
+    inside: Callable[[Host, Inventory], tuple[InsideProbe, ...]] | Absent
+    state: Callable[[Host, Inventory], State] | Absent
+
+
+@dataclass(frozen=True)
+class HostRole:
+    """A duty of a host rather than a service for people: `base`, `repository`, `watch`."""
+
+    name: str
+    title: Text
+    on: Mapping[str, HostOnPlatform] = field(default_factory=dict)

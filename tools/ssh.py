@@ -1,0 +1,245 @@
+"""SSH to a host whose key is known beforehand. Knows nothing of Relève.
+
+Paramiko, with three habits of our own: the host key is given and nothing else is accepted,
+TCP_NODELAY is set (without it each command waits 40 ms for the kernel's delayed ACK), and
+every command has a deadline, after which the remote process is ended too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+
+
+class SshError(Exception):
+    """No session, or a lost one. The message says with whom, what happened, what to do."""
+
+
+class HostKeyError(SshError):
+    """The host showed another key than the one it is known by, or none is known."""
+
+
+class CommandError(SshError):
+    """A command ended with another code than 0. `result` holds what it said."""
+
+    def __init__(self, host: str, argv: Sequence[str], result: Result) -> None:
+        self.result = result
+        said = result.stderr.decode(errors="replace").strip().splitlines()
+        super().__init__(
+            f"{host}: {argv[0]} ended with code {result.exit_code}"
+            + (f": {' / '.join(said[-3:])}" if said else "")
+        )
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whom to speak to. `host_key` is one line as in a .pub file; the comment is ignored.
+
+    `key_file`: the private key to show; None asks the agent and the usual files.
+    """
+
+    name: str
+    address: str
+    host_key: str | None
+    port: int = 22
+    user: str = "root"
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+def parse_public_key(line: str) -> paramiko.PKey:
+    """Given "TYPE BASE64 [COMMENT]", return the key. Raise ValueError when it is none."""
+    import base64
+    import binascii
+
+    parts = line.split()
+    if len(parts) < 2:
+        raise ValueError("a public key has a type and a base64 part")
+    try:
+        return paramiko.PKey.from_type_string(parts[0], base64.b64decode(parts[1]))
+    except (paramiko.SSHException, paramiko.UnknownKeyType, binascii.Error) as error:
+        raise ValueError(f"not a public key: {error}") from None
+
+
+class _OnlyThisKey(paramiko.MissingHostKeyPolicy):
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> None:
+        shown = f"{key.get_name()} {key.get_base64()}"
+        if self.target.host_key is None:
+            raise HostKeyError(
+                f"{self.target.name} ({self.target.address}) has no host_key in the inventory. "
+                f"It shows: {shown}. Compare that with the provider's console, then write it there."
+            )
+        if parse_public_key(self.target.host_key) != key:
+            raise HostKeyError(
+                f"{self.target.name} ({self.target.address}) shows another host key than the "
+                f"inventory says: {shown}. Either it was reinstalled (then write the new key into "
+                "the inventory), or somebody stands between: nothing was sent."
+            )
+
+
+class Connection:
+    """An open session. Use as a context manager; commands may run from several threads."""
+
+    def __init__(self, target: Target, client: paramiko.SSHClient) -> None:
+        self.target = target
+        self._client = client
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout: float = 60.0,
+        check: bool = True,
+    ) -> Result:
+        """Run `argv` as root (through `sudo -n` for another user) and wait for its end.
+
+        `timeout` is in seconds; the remote side ends the command then, by `timeout(1)`.
+        Raise CommandError when `check` and the code is not 0, SshError on a lost session.
+        """
+        prefix = () if self.target.user == "root" else ("sudo", "-n", "--")
+        line = shlex.join((*prefix, "timeout", "-k", "5", str(max(1, int(timeout))), *argv))
+        return self._exec(line, argv, stdin, timeout + 10, check)
+
+    def _exec(
+        self, line: str, argv: Sequence[str], stdin: bytes, timeout: float, check: bool
+    ) -> Result:
+        deadline = time.monotonic() + timeout
+        try:
+            transport = self._client.get_transport()
+            if transport is None:
+                raise SshError(f"{self.target.name}: the session is closed")
+            channel = transport.open_session(timeout=15)
+            with contextlib.closing(channel):
+                channel.exec_command(line)
+                # Both directions are served in turn: a command that writes before it has read
+                # everything would otherwise wait for us while we wait for it.
+                out, err, sent = bytearray(), bytearray(), 0
+                channel.settimeout(0.0)
+                if not stdin:
+                    channel.shutdown_write()
+                while True:
+                    busy = False
+                    if sent < len(stdin) and channel.send_ready():
+                        sent += channel.send(stdin[sent : sent + 65536])
+                        busy = True
+                        if sent == len(stdin):
+                            channel.shutdown_write()
+                    while channel.recv_ready():
+                        out += channel.recv(65536)
+                        busy = True
+                    while channel.recv_stderr_ready():
+                        err += channel.recv_stderr(65536)
+                        busy = True
+                    if channel.exit_status_ready() and not busy:
+                        break
+                    if channel.closed and not busy:
+                        break
+                    if time.monotonic() > deadline:
+                        raise SshError(
+                            f"{self.target.name}: {argv[0]} gave no answer in {timeout:.0f} s"
+                        )
+                    if not busy:
+                        channel.status_event.wait(0.005)
+                if not channel.exit_status_ready():
+                    raise SshError(f"{self.target.name}: the session was lost during {argv[0]}")
+                code = channel.recv_exit_status()
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise SshError(f"{self.target.name}: the session was lost: {error}") from error
+        result = Result(code, bytes(out), bytes(err))
+        if check and code != 0:
+            raise CommandError(self.target.name, argv, result)
+        return result
+
+    def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        """Replace the file `path` by `data` in one step; no moment at which others may read it."""
+        script = (
+            'set -eu; umask 077; t=$(mktemp -- "$1.XXXXXX"); trap \'rm -f -- "$t"\' EXIT; '
+            'cat > "$t"; chmod -- "$2" "$t"; mv -- "$t" "$1"; trap - EXIT'
+        )
+        self.run(("sh", "-c", script, "write", path, f"{mode:o}"), stdin=data)
+
+
+def connect(target: Target, *, timeout: float = 10.0) -> Connection:
+    """Open a session to `target`. Raise HostKeyError or SshError; nothing is sent before the
+    host key is verified."""
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(_OnlyThisKey(target))
+    try:
+        sock = socket.create_connection((target.address, target.port), timeout=timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        disabled = {}
+        if target.host_key is not None and not target.host_key.startswith("ssh-rsa"):
+            # Ask for the kind of key that we know, or the host may show another of its own.
+            kind = target.host_key.split()[0]
+            known = paramiko.Transport._preferred_keys  # type: ignore[attr-defined]
+            disabled = {"keys": [k for k in known if k != kind]}
+        client.connect(
+            target.address,
+            port=target.port,
+            username=target.user,
+            key_filename=str(target.key_file) if target.key_file else None,
+            allow_agent=target.key_file is None and bool(os.environ.get("SSH_AUTH_SOCK")),
+            look_for_keys=target.key_file is None,
+            timeout=timeout,
+            banner_timeout=timeout,
+            auth_timeout=timeout,
+            sock=sock,
+            disabled_algorithms=disabled,
+        )
+        transport = client.get_transport()
+        if transport is not None:
+            transport.set_keepalive(15)
+    except HostKeyError:
+        client.close()
+        raise
+    except paramiko.AuthenticationException:
+        client.close()
+        raise SshError(
+            f"{target.name} ({target.address}) refused the key shown for {target.user}. "
+            "Is your public key among the operators' keys, and is RELEVE_SSH_KEY the right file?"
+        ) from None
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        client.close()
+        raise SshError(
+            f"{target.name} ({target.address}, port {target.port}) cannot be reached: {error}"
+        ) from error
+    return Connection(target, client)
+
+
+@contextlib.contextmanager
+def session(target: Target, *, timeout: float = 10.0) -> Iterator[Connection]:
+    """`connect`, closed at the end."""
+    connection = connect(target, timeout=timeout)
+    try:
+        yield connection
+    finally:
+        connection.close()
