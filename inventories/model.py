@@ -113,7 +113,8 @@ AgeRecipient = Annotated[str, StringConstraints(pattern=r"\Aage1[a-z0-9]{58}\Z")
 class Model(BaseModel):
     """The common manners of every table: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Python's own regular expressions: the other engine has neither \\Z nor look-ahead.
+    model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re")
 
 
 class Settings(Model):

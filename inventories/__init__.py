@@ -1,0 +1,1 @@
+"""What exists: the model, the loader, the judgement, the secrets and the files themselves."""
