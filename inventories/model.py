@@ -87,20 +87,30 @@ Line = Annotated[
 ]
 
 
-def _https(text: str) -> str:
-    parts: SplitResult = urlsplit(text)
+def clean_https_url(text: str) -> str:
+    """Given the address of a service, return it in its one normal form: lower-case name, no
+    default port, no slash at the end. Raise ValueError with what would be right.
+    """
+    try:
+        parts: SplitResult = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError('write a full address, such as "https://forum.atelier.example"') from None
     if parts.scheme != "https" or not parts.hostname:
         raise ValueError('write a full address, such as "https://forum.atelier.example"')
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("write the address without a user, a question mark or a #")
     if not re.fullmatch(rf"{_LABEL}(?:\.{_LABEL})+", parts.hostname):
-        raise ValueError(f"{parts.hostname!r} is not a host name")
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path):
-        raise ValueError("the path may hold letters, digits and . _ ~ - only")
-    return f"https://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+        raise ValueError("write a host name with a dot in it, such as forum.atelier.example")
+    if len(parts.hostname) > 253:
+        raise ValueError("write a host name of at most 253 characters")
+    if not re.fullmatch(r"(/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]+)*/?", parts.path):
+        raise ValueError("write a path of letters, digits and . _ ~ - only")
+    at = "" if port in (None, 443) else f":{port}"
+    return f"https://{parts.hostname}{at}{parts.path.rstrip('/')}"
 
 
-HttpsUrl = Annotated[Line, AfterValidator(_https)]
+HttpsUrl = Annotated[Line, AfterValidator(clean_https_url)]
 
 # "secret:NAME" points into the encrypted file beside the inventory.
 SecretRef = Annotated[str, StringConstraints(pattern=r"\Asecret:[a-z][a-z0-9_.-]{0,62}\Z")]

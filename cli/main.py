@@ -1,0 +1,129 @@
+"""The `releve` command: one verb per room, each loaded only when it is asked for.
+
+Errors that we know end as one clear message and the exit code that docs/architecture.md names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+# verb -> (module, attribute, what it does). A table and no discovery: `releve check` runs
+# every few minutes and must not import what deploys.
+VERBS: dict[str, tuple[str, str, str]] = {
+    "validate": ("cli.validate", "validate", "Say everything that is wrong with an inventory."),
+    "secrets": ("cli.secrets", "secrets", "Edit the secrets beside an inventory."),
+    "plan": ("cli.plan", "plan", "Show what a deploy would change."),
+    "deploy": ("cli.deploy", "deploy", "Bring hosts to what the inventory says."),
+    "check": ("cli.check", "check", "Say whether services are reachable and well."),
+    "backup": ("cli.backup", "backup", "Save, list, verify and prune copies."),
+    "restore": ("cli.restore", "restore", "Bring a service's data back."),
+    "rebuild": ("cli.rebuild", "rebuild", "Bring a lost host back on a blank one."),
+    "drill": ("cli.drill", "drill", "Rehearse the loss of a host, and write the evidence."),
+    "lab": ("cli.lab", "lab", "Throwaway hosts on this machine."),
+}
+
+FAILED, USAGE, UNREACHABLE, NOT_ALLOWED, INTERRUPTED = 1, 64, 69, 77, 130
+
+
+class Verbs(click.Group):
+    """A click group that knows its commands by name and loads the one that is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, attribute, _ = VERBS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}.{attribute} is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # From the table: `releve --help` need not load every room.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in VERBS.items()])
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> NoReturn:
+        """Run, and leave with the exit code that fits. Never a traceback for a known error."""
+        words = list(sys.argv[1:] if args is None else args)
+        trace = "--traceback" in words[:1]
+        try:
+            code = super().main(words, prog_name="releve", standalone_mode=False, **extra)
+            sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
+        except Exception as error:
+            if trace and not isinstance(error, click.ClickException | click.Abort):
+                raise
+            code, message = explain(error)
+            if message:
+                click.echo(message, err=True)
+            sys.exit(code)
+        except KeyboardInterrupt:
+            click.echo("releve: stopped by Ctrl-C", err=True)
+            sys.exit(INTERRUPTED)
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Given an error that ends the program, return the exit code and what to tell people.
+
+    An exception class of ours may carry `exit_code`. The codes: docs/architecture.md.
+    """
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code, ""
+    if isinstance(error, click.Abort):
+        return INTERRUPTED, "releve: stopped by Ctrl-C"
+    if isinstance(error, click.UsageError):
+        context = f"{error.ctx.get_usage()}\n" if error.ctx else ""
+        hint = f" See: {error.ctx.command_path} --help" if error.ctx else ""
+        return USAGE, f"{context}releve: {error.format_message()}{hint}"
+    if isinstance(error, click.ClickException):
+        return error.exit_code, f"releve: {error.format_message()}"
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        return code, f"releve: {error}"
+    ssh = sys.modules.get("tools.ssh")  # loaded if it can have raised anything
+    if ssh is not None and isinstance(error, ssh.SshError):
+        return UNREACHABLE, f"releve: {error}"
+    if isinstance(error, PermissionError):
+        return NOT_ALLOWED, f"releve: not allowed: {_os_error(error)}"
+    if isinstance(error, OSError):
+        return FAILED, f"releve: {_os_error(error)}"
+    # Ours say what happened by themselves; a stranger's name helps whoever reports it.
+    ours = type(error).__module__.split(".")[0] in _ROOMS
+    name = "" if ours else f"{type(error).__name__}: "
+    hint = "" if ours else " (releve --traceback … shows where)"
+    return FAILED, f"releve: {name}{error}{hint}"
+
+
+_ROOMS = frozenset(
+    ("agent", "backup", "checks", "cli", "deploy", "inventories", "lab", "platforms", "recovery",
+     "roles", "tools")
+)  # fmt: skip
+
+
+def _os_error(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--traceback", is_flag=True, help="First of all: show where an unforeseen error arose.")
+@click.version_option(package_name="releve", message="%(version)s")
+def main(traceback: bool) -> None:
+    """Install, watch, save and bring back the services of a small hoster.
+
+    One file, the inventory, says what exists.
+    """
+
+
+if __name__ == "__main__":
+    main()

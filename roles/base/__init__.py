@@ -1,0 +1,18 @@
+"""What every host gets: operators' keys, security updates, time, firewall."""
+
+from __future__ import annotations
+
+from roles.interface import Absent, HostOnPlatform, HostRole, Text
+from roles.pending import part
+
+ROLE = HostRole(
+    name="base",
+    title=Text(en="Every host", fr="Toute machine"),
+    on={
+        "debian": HostOnPlatform(
+            deploy="roles.base.deploy",
+            inside=part("roles.base.probes", "inside"),
+            state=Absent("Everything it sets up is in the inventory, and a deploy brings it back"),
+        ),
+    },
+)

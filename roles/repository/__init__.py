@@ -1,0 +1,18 @@
+"""Stores other hosts' copies, and cannot read them."""
+
+from __future__ import annotations
+
+from roles.interface import Absent, HostOnPlatform, HostRole, Text
+from roles.pending import part
+
+ROLE = HostRole(
+    name="repository",
+    title=Text(en="Repository of copies", fr="Dépôt de copies"),
+    on={
+        "debian": HostOnPlatform(
+            deploy="roles.repository.deploy",
+            inside=part("roles.repository.probes", "inside"),
+            state=Absent("It holds copies; the originals are elsewhere, and a second repository is the way to save it"),
+        ),
+    },
+)

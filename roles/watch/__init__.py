@@ -1,0 +1,18 @@
+"""Runs the checks from another place, and tells people."""
+
+from __future__ import annotations
+
+from roles.interface import Absent, HostOnPlatform, HostRole, Text
+from roles.pending import part
+
+ROLE = HostRole(
+    name="watch",
+    title=Text(en="Watch", fr="Veille"),
+    on={
+        "debian": HostOnPlatform(
+            deploy="roles.watch.deploy",
+            inside=part("roles.watch.probes", "inside"),
+            state=Absent("Its inventory and programs come back with a deploy; its history may be lost"),
+        ),
+    },
+)
