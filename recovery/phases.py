@@ -1,0 +1,58 @@
+"""Measured phases of a recovery: what was done, when, how long it took, whether it held."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+Progress = Callable[[str], None]
+
+
+def now() -> datetime:
+    """The present, in UTC, to the second: what evidence is written with."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One measured step. Members wait for a `counted` one: only these add up to the RTO."""
+
+    name: str
+    started: datetime
+    seconds: float
+    ok: bool
+    counted: bool
+    note: str = ""
+
+
+@dataclass
+class Stopwatch:
+    """Collects phases in the order in which they ended; tells `progress` as they begin and end."""
+
+    progress: Progress = lambda _: None
+    phases: list[Phase] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def phase(self, name: str, *, counted: bool) -> Iterator[None]:
+        """Measure the block. A phase that raises is kept as failed, and the exception goes on."""
+        started, clock = now(), time.monotonic()
+        self.progress(f"{name} …")
+        ok, note = False, ""
+        try:
+            yield
+            ok = True
+        except BaseException as error:
+            note = str(error) or type(error).__name__
+            raise
+        finally:
+            seconds = time.monotonic() - clock
+            self.phases.append(Phase(name, started, round(seconds, 1), ok, counted, note))
+            self.progress(f"{name}: {'done' if ok else 'FAILED'} in {seconds:.1f} s")
+
+    @property
+    def counted_seconds(self) -> float:
+        """How long members waited: the sum of the counted phases, in seconds."""
+        return round(sum(p.seconds for p in self.phases if p.counted), 1)
