@@ -116,7 +116,9 @@ def _os_error(error: OSError) -> str:
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--traceback", is_flag=True, help="First of all: show where an unforeseen error arose.")
+@click.option(
+    "--traceback", is_flag=True, help="First of all: show where an unforeseen error arose."
+)
 @click.version_option(package_name="releve", message="%(version)s")
 def main(traceback: bool) -> None:
     """Install, watch, save and bring back the services of a small hoster.

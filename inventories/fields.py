@@ -1,20 +1,103 @@
-"""What each key of an inventory means and what may stand there, in both languages."""
+"""What would be right at a place of an inventory, for messages. The reference of all keys is
+docs/inventory.md."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from inventories.problems import Step
 
+# The tables whose keys are names that people choose.
+NAMED = ("people", "hosts", "repositories", "domains", "services", "external", "alerts")
+
+_MAIL = 'a mail address such as "contact@atelier.example"'
+_USER = 'a Unix user name such as "releve", of lower-case letters, digits, - and _'
+_NAME = "a name of lower-case letters, digits and -"
+_SPAN = 'a whole number and a unit, such as "90s", "15m", "24h" or "7d"'
+_TEXT = "a text in double quotes"
+_URL = 'an address such as "https://forum.atelier.example"'
+_IP = 'an IP address such as "198.51.100.10"'
+_KEY = 'the one line of a .pub file, such as "ssh-ed25519 AAAA…"'
+_PORT = "a whole number from 1 to 65535"
+_PLACE = 'the name that the provider gives to the place, such as "GRA"'
+
+# Path with * for chosen names -> words that follow "Write".
 RIGHT: dict[str, str] = {
-    "hosts.*.address": 'an IP address such as "198.51.100.10"',
+    "schema": "schema = 1",
+    "organisation": "a table [organisation] with name and contact",
+    "organisation.name": "the organisation's name in double quotes",
+    "organisation.contact": _MAIL,
+    "people.*.mail": _MAIL,
+    "people.*.keys": 'a list such as ["ssh-ed25519 AAAA…"]',
+    "people.*.keys.*": f"{_KEY}, or an age1… key",
+    "people.*.duties": 'a list such as ["deploy", "restore"]',
+    "hosts.*.platform": 'platform = "debian" or "yunohost"',
+    "hosts.*.address": _IP,
+    "hosts.*.address6": 'an IPv6 address such as "2001:db8::10"',
+    "hosts.*.port": _PORT,
+    "hosts.*.user": _USER,
+    "hosts.*.host_key": _KEY,
+    "hosts.*.provider": "the provider's name in double quotes",
+    "hosts.*.datacenter": _PLACE,
+    "hosts.*.roles": 'a list such as ["watch"]',
+    "hosts.*.roles.*": _NAME,
+    "hosts.*.repository": "the name of one of the repositories",
+    "hosts.*.epoch": "a whole number from 1",
+    "repositories.*.url": '"ssh-append://USER@HOST/NAME", NAME of lower-case letters and digits',
+    "repositories.*.host": "the name of one of the hosts",
+    "repositories.*.address": _IP,
+    "repositories.*.host_key": _KEY,
+    "repositories.*.provider": "the provider's name in double quotes",
+    "repositories.*.datacenter": _PLACE,
+    "repositories.*.keep": 'a table such as { within = "7d", weekly = 8, monthly = 12 }',
+    "repositories.*.keep.within": _SPAN,
+    "repositories.*.keep.daily": "a whole number from 0 to 3650",
+    "repositories.*.keep.weekly": "a whole number from 0 to 520",
+    "repositories.*.keep.monthly": "a whole number from 0 to 120",
+    "repositories.*.rpo": _SPAN,
+    "repositories.*.rto": _SPAN,
+    "domains.*.server": _IP,
+    "domains.*.port": _PORT,
+    "domains.*.key": 'the name of the TSIG key, such as "releve"',
+    "domains.*.secret": '"secret:NAME", which names a secret beside the inventory',
+    "domains.*.ttl": "a whole number of seconds from 30 to 86400",
+    "services.*.role": "the name of a role, such as wordpress",
+    "services.*.host": "the name of one of the hosts",
+    "services.*.url": _URL,
+    "services.*.settings": 'a table such as { title = "…" }',
+    "external.*.name": _TEXT,
+    "external.*.provider": "the name of who runs it, in double quotes",
+    "external.*.url": _URL,
+    "external.*.note": _TEXT,
+    "alerts.*.url": 'an address of apprise, or "secret:NAME"',
+    "alerts.*.after": "a whole number from 1 to 100",
+    "watch.every": 'a number of minutes that divides an hour, such as "5m"',
+    "watch.ping": 'an address, or "secret:NAME"',
+    "certificates.directory": 'an address such as "https://acme.example/directory"',
+    "certificates.trust": "the name of a PEM file beside the inventory",
+    "acknowledge": "[[acknowledge]] with rule, by, date and reason",
+    "acknowledge.rule": 'the name of a rule, such as "hds"',
+    "acknowledge.by": "the name of one of the people",
+    "acknowledge.date": "a day such as 2026-01-31, without quotes",
+    "acknowledge.until": "a day such as 2026-12-31, without quotes",
+    "acknowledge.path": 'a path such as "repositories.coffre"',
+    "acknowledge.reason": "a sentence in double quotes",
 }
 
 
-def right_for(path: tuple[Step, ...]) -> str:
-    """Given the steps to a value, return what would be right there; "" when nothing is known."""
-    from_table = ("people", "hosts", "repositories", "domains", "services", "external", "alerts")
+def pattern(path: Sequence[Step]) -> str:
+    """Given the steps to a value, return them with * for names that people choose and for
+    places in lists, such as `hosts.*.roles.*`."""
     words: list[str] = []
     for number, step in enumerate(path):
         if isinstance(step, int):
-            continue
-        words.append("*" if number == 1 and path[0] in from_table else step)
-    return RIGHT.get(".".join(words), "")
+            if path[0] != "acknowledge":
+                words.append("*")
+        else:
+            words.append("*" if number == 1 and path[0] in NAMED else step)
+    return ".".join(words)
+
+
+def right_for(path: Sequence[Step]) -> str:
+    """Given the steps to a value, return what would be right there; "" when nothing is known."""
+    return RIGHT.get(pattern(path), "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tools import age
 
 if TYPE_CHECKING:
-    from tools.age import Identity
+    pass
 
 USUAL = ("~/.config/releve/identity.txt", "~/.ssh/id_ed25519", "~/.ssh/id_rsa")
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from inventories.lines import line_numbers, line_of
 from inventories.model import Inventory, Settings
-from inventories.problems import InventoryError, Problem, Step, dotted
+from inventories.problems import InventoryError, Problem, Step
 from inventories.references import references
 from inventories.wording import problems_of
 from tools.files import replace_file
@@ -51,7 +51,7 @@ def load(
             found.setdefault(problem, line_of(steps, numbers))
     if found or inventory is None:
         placed = [Problem(p.path, p.message, p.remedy, line) for p, line in found.items()]
-        raise InventoryError(path, sorted(placed, key=lambda p: (p.line or 0)))
+        raise InventoryError(path, sorted(placed, key=lambda p: p.line or 0))
     return inventory
 
 
@@ -108,14 +108,15 @@ def parse(path: Path, text: str) -> dict[str, Any]:
 def _check_schema(document: Mapping[str, Any]) -> list[tuple[tuple[Step, ...], Problem]]:
     if "schema" not in document:
         return [
-            ((), Problem("schema", "is missing", 'Write "schema = 1" as the first line of the file'))
+            (
+                (),
+                Problem("schema", "is missing", 'Write "schema = 1" as the first line of the file'),
+            )
         ]
     schema = document["schema"]
     if isinstance(schema, bool) or schema != 1:
         later = isinstance(schema, int) and not isinstance(schema, bool) and schema > 1
-        message = (
-            "was written for a later version of Relève" if later else "is not a known version"
-        )
+        message = "was written for a later version of Relève" if later else "is not a known version"
         remedy = "Update Relève, or write schema = 1" if later else "Write schema = 1"
         return [(("schema",), Problem("schema", message, remedy))]
     return []

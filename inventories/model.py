@@ -7,9 +7,10 @@ describes; reading files is in `inventories.load`, judging the whole in `invento
 
 from __future__ import annotations
 
+import base64
 import re
-from datetime import date, timedelta
-from ipaddress import IPv4Address, IPv6Address
+from datetime import date, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,6 +26,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from inventories.fields import NAMED
+from tools.bech32 import is_age_recipient
 
 # Hosts, services, repositories and people are named by these. They end up in file names,
 # unit names and SSH key comments, so the alphabet is the narrowest of all of these.
@@ -74,8 +78,15 @@ Duration = Annotated[
 ]
 
 
+# Controls, line and paragraph separators; Unicode's signs that turn the direction of a text,
+# with which a line can be made to read otherwise than it is.
+_UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
 def _no_control_characters(text: str) -> str:
-    if any(ord(c) < 32 or ord(c) == 127 for c in text):
+    if _UNSEEN.search(text):
         raise ValueError("remove the line breaks and control characters")
     return text
 
@@ -115,9 +126,94 @@ HttpsUrl = Annotated[Line, AfterValidator(clean_https_url)]
 # "secret:NAME" points into the encrypted file beside the inventory.
 SecretRef = Annotated[str, StringConstraints(pattern=r"\Asecret:[a-z][a-z0-9_.-]{0,62}\Z")]
 
-_KEY = r"\A(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,3}( [^\x00-\x1f]*)?\Z"
-SshPublicKey = Annotated[str, StringConstraints(pattern=_KEY)]
-AgeRecipient = Annotated[str, StringConstraints(pattern=r"\Aage1[a-z0-9]{58}\Z")]
+
+def _secret_or_line(text: str) -> str:
+    if text.startswith("secret:") and not re.fullmatch(r"secret:[a-z][a-z0-9_.-]{0,62}", text):
+        raise ValueError(
+            "after secret: write a name of lower-case letters, digits and . _ -, beginning with "
+            "a letter"
+        )
+    return text
+
+
+# A text as it is, or "secret:NAME".
+SecretOrLine = Annotated[Line, AfterValidator(_secret_or_line)]
+
+_KINDS = r"(?:sk-)?(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521))(?:@openssh\.com)?"
+
+
+def _ssh_public_key(line: str) -> str:
+    """One line of a .pub file whose base64 part says the same kind of key as its first word."""
+    _no_control_characters(line)
+    match = re.fullmatch(rf"({_KINDS}) ([A-Za-z0-9+/]+={{0,2}})(?: .*)?", line)
+    if match is None:
+        raise ValueError('write the one line of a .pub file, such as "ssh-ed25519 AAAA… name"')
+    try:
+        blob = base64.b64decode(match[2], validate=True)
+    except ValueError:
+        blob = b""
+    kind = match[1].encode()
+    whole = len(kind).to_bytes(4, "big") + kind
+    # An Ed25519 key has exactly one further field, of 32 bytes.
+    if not blob.startswith(whole) or (kind == b"ssh-ed25519" and len(blob) != 51):
+        raise ValueError("the key was cut off or changed: copy the whole line of the .pub file")
+    return line
+
+
+def _age_recipient(text: str) -> str:
+    if not is_age_recipient(text):
+        raise ValueError("the age key was cut off or changed: copy the whole age1… line")
+    return text
+
+
+def _key_of_a_person(line: str) -> str:
+    if line.startswith("age1"):
+        return _age_recipient(line)
+    if line.startswith(("-----BEGIN", "AGE-SECRET-KEY-")):
+        raise ValueError("this is a private key, which must never stand here: make a new pair")
+    return _ssh_public_key(line)
+
+
+_Key = Annotated[str, StringConstraints(min_length=1, max_length=16384)]
+SshPublicKey = Annotated[_Key, AfterValidator(_ssh_public_key)]
+PersonalKey = Annotated[_Key, AfterValidator(_key_of_a_person)]  # SSH or age
+
+
+def _ip(value: object) -> object:
+    if isinstance(value, (IPv4Address, IPv6Address)):
+        return value
+    # The standard library takes whole numbers, and anything at all after a percent sign.
+    right = 'write an IP address such as "198.51.100.10"'
+    if not isinstance(value, str) or "%" in value:
+        raise ValueError(right)
+    try:
+        address = ip_address(value)
+    except ValueError:
+        raise ValueError(right) from None
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"{right}, which one machine alone has")
+    return address
+
+
+Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(_ip)]
+Address6 = Annotated[IPv6Address, BeforeValidator(_ip)]
+
+
+def _day(value: object) -> object:
+    # Numbers and times of day would pass for dates otherwise. Text: as JSON has it.
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    raise ValueError("write a day such as 2026-01-31, without quotes")
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+Flag = Annotated[bool, Field(strict=True)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 
 
 class Model(BaseModel):
@@ -135,7 +231,7 @@ class Organisation(Model):
     name: Line
     locale: Literal["fr", "en"] = "fr"
     contact: Mail
-    health_data: bool = False
+    health_data: Flag = False
 
 
 class Person(Model):
@@ -143,7 +239,7 @@ class Person(Model):
 
     id: Name
     mail: Mail
-    keys: tuple[SshPublicKey | AgeRecipient, ...] = ()
+    keys: tuple[PersonalKey, ...] = ()
     duties: tuple[Literal["deploy", "restore", "dns", "registrar", "contact"], ...] = ()
 
     @property
@@ -155,16 +251,16 @@ class Person(Model):
 class Host(Model):
     id: Name
     platform: Literal["debian", "yunohost"]
-    address: IPv4Address | IPv6Address
-    address6: IPv6Address | None = None
-    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    address: Address
+    address6: Address6 | None = None
+    port: Port = 22
     user: Annotated[str, StringConstraints(pattern=r"\A[a-z_][a-z0-9_-]{0,31}\Z")] = "root"
     host_key: SshPublicKey | None = None
     provider: Line
     datacenter: Line
     roles: tuple[Name, ...] = ()
     repository: Name | None = None
-    epoch: Annotated[int, Field(ge=1)] = 1
+    epoch: Annotated[int, Field(strict=True, ge=1)] = 1
 
     @property
     def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
@@ -176,9 +272,9 @@ class Keep(Model):
     """Which snapshots outlive a prune. `within` guards against snapshots with a false date."""
 
     within: Duration = timedelta(days=7)
-    daily: Annotated[int, Field(ge=0, le=3650)] = 0
-    weekly: Annotated[int, Field(ge=0, le=520)] = 8
-    monthly: Annotated[int, Field(ge=0, le=120)] = 12
+    daily: Annotated[int, Field(strict=True, ge=0, le=3650)] = 0
+    weekly: Annotated[int, Field(strict=True, ge=0, le=520)] = 8
+    monthly: Annotated[int, Field(strict=True, ge=0, le=120)] = 12
 
 
 class RepositoryUrl(Model):
@@ -186,7 +282,7 @@ class RepositoryUrl(Model):
 
     user: Annotated[str, StringConstraints(pattern=r"\A[a-z_][a-z0-9_-]{0,31}\Z")]
     host: Annotated[str, StringConstraints(pattern=rf"\A{_LABEL}(\.{_LABEL})*\Z")]
-    port: int = 22
+    port: Port = 22
     path: Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\Z")]
 
     @model_validator(mode="before")
@@ -222,11 +318,11 @@ class Repository(Model):
     id: Name
     url: Annotated[RepositoryUrl, PlainSerializer(str, return_type=str)]
     host: Name | None = None  # when the repository host is one of `hosts`
-    address: IPv4Address | IPv6Address | None = None  # else: where to reach it without DNS
+    address: Address | None = None  # else: where to reach it without DNS
     host_key: SshPublicKey | None = None
     provider: Line
     datacenter: Line
-    hds: bool = False  # certified "Hébergeur de données de santé", activity 6
+    hds: Flag = False  # certified "Hébergeur de données de santé", activity 6
     keep: Keep = Keep()
     rpo: Duration = timedelta(hours=24)
     rto: Duration = timedelta(hours=4)
@@ -237,11 +333,11 @@ class Zone(Model):
 
     id: Domain
     dns: Literal["manual", "rfc2136"] = "manual"
-    server: IPv4Address | IPv6Address | None = None
-    port: Annotated[int, Field(ge=1, le=65535)] = 53
+    server: Address | None = None
+    port: Port = 53
     key: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9._-]{1,253}\Z")] | None = None
     secret: SecretRef | None = None  # the TSIG key, base64, hmac-sha256
-    ttl: Annotated[int, Field(ge=30, le=86400)] = 3600
+    ttl: Annotated[int, Field(strict=True, ge=30, le=86400)] = 3600
 
     @model_validator(mode="after")
     def _complete(self) -> Zone:
@@ -282,15 +378,16 @@ class Alert(Model):
     """One channel of the apprise library; its address usually holds a token, hence a secret."""
 
     id: Name
-    url: SecretRef | Line
-    after: Annotated[int, Field(ge=1, le=100)] = 2  # failures in a row before anybody is told
+    url: SecretOrLine
+    # Failures in a row before anybody is told.
+    after: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
 
 
 class Watch(Model):
     """What the watch host does: how often, and whom it tells that it is alive."""
 
     every: Duration = timedelta(minutes=5)
-    ping: SecretRef | Line | None = None  # a dead man's switch, fetched after each good run
+    ping: SecretOrLine | None = None  # a dead man's switch, fetched after each good run
 
     @field_validator("every")
     @classmethod
@@ -301,10 +398,25 @@ class Watch(Model):
         return every
 
 
+def _acme_directory(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        bad = parts.scheme != "https" or not parts.hostname or bool(parts.username)
+        _ = parts.port
+    except ValueError:
+        bad = True
+    if bad or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError('write a full address, such as "https://acme.example/directory"')
+    return text
+
+
+AcmeDirectory = Annotated[Line, AfterValidator(_acme_directory)]
+
+
 class Certificates(Model):
     """Where certificates come from. The default is Let's Encrypt."""
 
-    directory: HttpsUrl | Line = "https://acme-v02.api.letsencrypt.org/directory"
+    directory: AcmeDirectory = "https://acme-v02.api.letsencrypt.org/directory"
     trust: Line | None = None  # a PEM file beside the inventory, for a private authority
 
 
@@ -313,8 +425,9 @@ class Acknowledgement(Model):
 
     rule: Name
     by: Name
-    date: date
-    until: date | None = None
+    date: Day
+    until: Day | None = None
+    path: Line | None = None  # only there, such as "repositories.coffre"; None: everywhere
     reason: Line
 
 
@@ -341,7 +454,7 @@ class Inventory(Model):
         if not isinstance(value, dict):
             return value
         value = dict(value)
-        for kind in ("people", "hosts", "repositories", "domains", "services", "external", "alerts"):
+        for kind in NAMED:
             table = value.get(kind)
             if isinstance(table, dict):
                 value[kind] = {

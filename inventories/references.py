@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from inventories.fields import NAMED
 from inventories.model import clean_https_url
 from inventories.problems import Problem, Step, dotted, shown
 from inventories.wording import choice
@@ -54,7 +55,7 @@ def _unknown(
 
 
 def _ids(document: Mapping[str, Any]) -> Iterator[Located]:
-    for kind in ("people", "hosts", "repositories", "domains", "services", "external", "alerts"):
+    for kind in NAMED:
         for name, entry in _entries(document, kind):
             if "id" in entry:
                 steps = (kind, name, "id")
@@ -75,9 +76,7 @@ def _services(document: Mapping[str, Any], roles: Collection[str]) -> Iterator[L
         yield from _unknown(("services", name, "host"), entry.get("host"), hosts, "hosts")
 
 
-def _hosts(
-    document: Mapping[str, Any], host_roles: Collection[str] | None
-) -> Iterator[Located]:
+def _hosts(document: Mapping[str, Any], host_roles: Collection[str] | None) -> Iterator[Located]:
     repositories = _table(document, "repositories")
     for name, entry in _entries(document, "hosts"):
         yield from _unknown(
@@ -86,7 +85,9 @@ def _hosts(
         roles = entry.get("roles")
         if host_roles is not None and isinstance(roles, list):
             for number, role in enumerate(roles):
-                yield from _unknown(("hosts", name, "roles", number), role, host_roles, "host roles")
+                yield from _unknown(
+                    ("hosts", name, "roles", number), role, host_roles, "host roles"
+                )
 
 
 def _repositories(document: Mapping[str, Any]) -> Iterator[Located]:

@@ -38,7 +38,7 @@ def choice(word: object, known: Collection[str], what: str) -> str:
     names = ", ".join(f'"{k}"' for k in sorted(known))
     if close:
         return f'Did you mean "{close}"? Known {what}: {names}'
-    return f"Write one of: {names}" if known else f"There are no {what} yet: add one"
+    return f"Known {what}: {names}" if known else f"There are no {what}"
 
 
 def problems_of(
@@ -59,9 +59,9 @@ def _place(loc: tuple[Step, ...], data: Any, kind: str) -> tuple[tuple[Step, ...
     value = data
     for number, step in enumerate(loc):
         last = number == len(loc) - 1
-        if isinstance(value, dict) and step in value:
-            value = value[step]
-        elif isinstance(value, (list, tuple)) and isinstance(step, int) and step < len(value):
+        if (isinstance(value, dict) and step in value) or (
+            isinstance(value, (list, tuple)) and isinstance(step, int) and step < len(value)
+        ):
             value = value[step]
         elif last and kind == "missing" and isinstance(value, dict):
             return (*steps, step), value
@@ -75,9 +75,7 @@ def _place(loc: tuple[Step, ...], data: Any, kind: str) -> tuple[tuple[Step, ...
     return tuple(steps), value
 
 
-def _problem(
-    path: tuple[Step, ...], value: Any, item: Any, model: type[BaseModel]
-) -> Problem:
+def _problem(path: tuple[Step, ...], value: Any, item: Any, model: type[BaseModel]) -> Problem:
     kind: str = item["type"]
     context = item.get("ctx", {})
     where = dotted(path)
@@ -85,7 +83,7 @@ def _problem(
     name_of_table = item["loc"][-1] in ("[key]", "id") and value == path[-1]
 
     if kind == "missing":
-        return Problem(where, "is missing", f"Add it: {right}" if right else "Add it")
+        return Problem(where, "is missing", f"Add {right}" if right else "Add it")
     if kind == "extra_forbidden":
         known = _keys_beside(item["loc"], model)
         return Problem(where, "is not a known key", choice(path[-1], known, "keys here"))
@@ -98,7 +96,8 @@ def _problem(
             else "Use at most 31 lower-case letters, digits and -, beginning with a letter",
         )
     if kind == "literal_error":
-        allowed = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
+        expected_words = str(context["expected"]).replace(" or ", ", ").split(", ")
+        allowed = [word.strip("'") for word in expected_words]
         return Problem(where, f"{shown(value)} is not known", choice(value, allowed, "values"))
     if kind == "value_error":
         said = str(context["error"])
@@ -109,12 +108,12 @@ def _problem(
         return Problem(
             where,
             f"{shown(value)} is too {'small' if few else 'large'}",
-            right and f"Write {right}" or f"Write {'at least' if few else 'at most'} {bound}",
+            f"Write {right}" if right else f"Write {'at least' if few else 'at most'} {bound}",
         )
     if kind == "string_too_long":
         return Problem(where, "is too long", f"Write at most {context['max_length']} characters")
     if kind == "string_too_short":
-        return Problem(where, "is empty", f"Write {right}" if right else "Write something, or remove it")
+        return Problem(where, "is empty", f"Write {right or 'something, or remove it'}")
     expected = _TYPES.get(kind.split("_")[0])
     if right:
         return Problem(where, f"{shown(value)} is not right here", f"Write {right}")
@@ -128,9 +127,7 @@ def _keys_beside(loc: tuple[Step, ...], model: type[BaseModel]) -> list[str]:
     current: Any = model
     for step in loc[:-1]:
         if isinstance(current, type) and issubclass(current, BaseModel):
-            field = next(
-                (f for n, f in current.model_fields.items() if step in (n, f.alias)), None
-            )
+            field = next((f for n, f in current.model_fields.items() if step in (n, f.alias)), None)
             current = field.annotation if field else None
         else:
             arguments = getattr(current, "__args__", ())

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inventories.model import Inventory
+
+if TYPE_CHECKING:
+    from inventories.judge import Judgement
 
 
 def load(path: Path) -> Inventory:
@@ -17,3 +21,21 @@ def load(path: Path) -> Inventory:
     from roles.registry import HOSTS, SERVICES
 
     return load_with(path, {name: role.settings for name, role in SERVICES.items()}, HOSTS.keys())
+
+
+def judge(inventory: Inventory, file: Path | None = None) -> tuple[Judgement, ...]:
+    """Whether the whole is wise, with what the registry knows; errors first.
+
+    `file`: where the inventory lies, to see whether it has a file of secrets.
+    A deploy should refuse an inventory with an error among these; checks should not care.
+    """
+    from inventories.judge import judge as judge_with
+    from inventories.secrets import secrets_file
+    from roles.registry import HOSTS, SERVICES
+
+    return judge_with(
+        inventory,
+        platforms={name: role.on.keys() for name, role in SERVICES.items()},
+        host_platforms={name: role.on.keys() for name, role in HOSTS.items()},
+        secrets_file=None if file is None else secrets_file(file).exists(),
+    )

@@ -211,9 +211,7 @@ def _ssh_identity(key: PrivateKey, passphrase: str | None, wrong: WrongPassphras
     if key.protected or b"OPENSSH" not in data.split(b"\n", 1)[0]:
         secret = passphrase.encode() if passphrase is not None else None
         openssh = b"OPENSSH" in data.split(b"\n", 1)[0]
-        load = (
-            serialization.load_ssh_private_key if openssh else serialization.load_pem_private_key
-        )
+        load = serialization.load_ssh_private_key if openssh else serialization.load_pem_private_key
         try:
             opened = load(data, secret)
         except UnsupportedAlgorithm as error:

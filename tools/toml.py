@@ -49,13 +49,13 @@ def dumps(document: Mapping[str, Any], *, depth: int = 2) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _table(
-    table: Mapping[str, Any], path: tuple[str, ...], depth: int, lines: list[str]
-) -> None:
+def _table(table: Mapping[str, Any], path: tuple[str, ...], depth: int, lines: list[str]) -> None:
     later: list[tuple[str, Any]] = []
     for name, value in table.items():
-        tables = isinstance(value, (list, tuple)) and value and all(
-            isinstance(v, Mapping) for v in value
+        tables = (
+            isinstance(value, (list, tuple))
+            and value
+            and all(isinstance(v, Mapping) for v in value)
         )
         if len(path) < depth and (isinstance(value, Mapping) or (tables and not path)):
             later.append((name, value))
@@ -66,9 +66,11 @@ def _table(
         header = ".".join(key(part) for part in here)
         if isinstance(value, Mapping):
             # A table that only holds tables needs no header, but an empty one does.
-            if not value or not all(isinstance(v, Mapping) for v in value.values()):
-                lines.extend(("", f"[{header}]"))
-            elif len(here) >= depth:
+            if (
+                not value
+                or not all(isinstance(v, Mapping) for v in value.values())
+                or len(here) >= depth
+            ):
                 lines.extend(("", f"[{header}]"))
             _table(value, here, depth, lines)
         else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from roles.etherpad.settings import EtherpadSettings
 from roles.interface import OnPlatform, Role, Text
-from roles.pending import part, settings
+from roles.pending import part
 
 ROLE = Role(
     name="etherpad",
     title=Text(en="Shared notes (Etherpad)", fr="Prise de notes à plusieurs (Etherpad)"),
-    settings=settings("roles.etherpad.settings"),
+    settings=EtherpadSettings,
     outside=part("roles.etherpad.probes", "outside"),
     dns=part("roles.etherpad.probes", "dns"),
     on={

@@ -12,7 +12,9 @@ ROLE = HostRole(
         "debian": HostOnPlatform(
             deploy="roles.watch.deploy",
             inside=part("roles.watch.probes", "inside"),
-            state=Absent("Its inventory and programs come back with a deploy; its history may be lost"),
+            state=Absent(
+                "Its inventory and programs come back with a deploy; its history may be lost"
+            ),
         ),
     },
 )

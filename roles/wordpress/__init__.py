@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from roles.interface import OnPlatform, Role, Text
-from roles.pending import part, settings
+from roles.pending import part
+from roles.wordpress.settings import WordPressSettings
 
 ROLE = Role(
     name="wordpress",
     title=Text(en="Website (WordPress)", fr="Site web (WordPress)"),
-    settings=settings("roles.wordpress.settings"),
+    settings=WordPressSettings,
     outside=part("roles.wordpress.probes", "outside"),
     dns=part("roles.wordpress.probes", "dns"),
     on={
