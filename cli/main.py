@@ -33,10 +33,10 @@ FAILED, USAGE, UNREACHABLE, NOT_ALLOWED, INTERRUPTED = 1, 64, 69, 77, 130
 class Verbs(click.Group):
     """A click group that knows its commands by name and loads the one that is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in VERBS:
             return None
         module, attribute, _ = VERBS[cmd_name]
@@ -45,7 +45,11 @@ class Verbs(click.Group):
             raise TypeError(f"{module}.{attribute} is not a command")
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
         # From the table: `releve --help` need not load every room.
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in VERBS.items()])
@@ -116,9 +120,7 @@ def _os_error(error: OSError) -> str:
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option(
-    "--traceback", is_flag=True, help="First of all: show where an unforeseen error arose."
-)
+@click.option("--traceback", is_flag=True, help="Before the verb: show where an error arose.")
 @click.version_option(package_name="releve", message="%(version)s")
 def main(traceback: bool) -> None:
     """Install, watch, save and bring back the services of a small hoster.

@@ -27,7 +27,7 @@ def validate(file: Path, form: str) -> None:
         inventory = roles.load(file)
     except InventoryError as error:
         if form == "json":
-            problems = [
+            problems: list[dict[str, object]] = [
                 {"level": "error", "path": p.path, "line": p.line, "message": p.message,
                  "remedy": p.remedy}
                 for p in error.problems

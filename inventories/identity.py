@@ -27,7 +27,7 @@ def identity_files(named: Path | None = None) -> tuple[Path, ...]:
     if named is not None:
         if not named.is_file():
             raise age.AgeError(
-                f"{named} is not there. RELEVE_IDENTITY names the private key that opens the secrets"
+                f"{named} is not there: RELEVE_IDENTITY names the private key for the secrets"
             )
         return (named,)
     files = tuple(p for p in (Path(name).expanduser() for name in USUAL) if p.is_file())

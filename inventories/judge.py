@@ -159,9 +159,7 @@ def _who_decrypts(inventory: Inventory, _: Around) -> Iterator[Judgement]:
         for person in inventory.people.values()
         if any(why_unusable(key) is None for key in person.keys)
     ]
-    yield from _alone(
-        able, "decrypt", "can decrypt the secrets", "Give %s an ssh-ed25519 or age key"
-    )
+    yield from _alone(able, "decrypt", "can decrypt the secrets", "Give %s an age key")
 
 
 def _who_restores(inventory: Inventory, _: Around) -> Iterator[Judgement]:

@@ -123,9 +123,9 @@ def _addresses(document: Mapping[str, Any]) -> Iterator[Located]:
     at: dict[str, str] = {}
     named: dict[str, tuple[str, object]] = {}
     for name, entry in _entries(document, "services"):
-        url = entry.get("url")
+        written = entry.get("url")
         try:
-            url = clean_https_url(url) if isinstance(url, str) else None
+            url = clean_https_url(written) if isinstance(written, str) else None
         except ValueError:
             continue
         if url is None:
@@ -146,7 +146,7 @@ def _addresses(document: Mapping[str, Any]) -> Iterator[Located]:
                 steps,
                 Problem(
                     dotted(steps),
-                    f"{domain} also names {dotted(('services', named[domain][0]))}, on another host",
+                    f"{domain} also names services.{named[domain][0]}, on another host",
                     "Give it a name of its own, or put both on one host",
                 ),
             )

@@ -205,8 +205,8 @@ def _write(inventory: Path, file: Path, values: Mapping[str, str]) -> None:
     keys = [reader.key for reader in readers(inventory) if reader.unusable is None]
     if not keys:
         raise age.UnusableKey(
-            f"none of the people in {inventory} has a key that can decrypt: {file} was not written. "
-            "Add an ssh-ed25519, ssh-rsa or age1… key to one of them"
+            f"none of the people in {inventory} has a key that can decrypt: {file} was not "
+            "written. Add an ssh-ed25519, ssh-rsa or age1… key to one of them"
         )
     replace_file(file, age.encrypt(encode(values), keys), mode=0o600)
 

@@ -59,10 +59,9 @@ def _place(loc: tuple[Step, ...], data: Any, kind: str) -> tuple[tuple[Step, ...
     value = data
     for number, step in enumerate(loc):
         last = number == len(loc) - 1
-        if (isinstance(value, dict) and step in value) or (
-            isinstance(value, (list, tuple)) and isinstance(step, int) and step < len(value)
-        ):
-            value = value[step]
+        inner = _inside(value, step)
+        if inner is not None:
+            value = inner[0]
         elif last and kind == "missing" and isinstance(value, dict):
             return (*steps, step), value
         elif step == "id" and last and steps:
@@ -73,6 +72,14 @@ def _place(loc: tuple[Step, ...], data: Any, kind: str) -> tuple[tuple[Step, ...
             break
         steps.append(step)
     return tuple(steps), value
+
+
+def _inside(value: Any, step: Step) -> tuple[Any] | None:
+    if isinstance(value, dict) and step in value:
+        return (value[step],)
+    if isinstance(value, (list, tuple)) and isinstance(step, int) and step < len(value):
+        return (value[step],)
+    return None
 
 
 def _problem(path: tuple[Step, ...], value: Any, item: Any, model: type[BaseModel]) -> Problem:

@@ -12,13 +12,11 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pyrage
-
-    Recipient = pyrage.ssh.Recipient | pyrage.x25519.Recipient
-    Identity = pyrage.ssh.Identity | pyrage.x25519.Identity
+# Pyrage's own objects, which only pyrage looks into; it has no type hints, and is loaded when
+# something is encrypted or decrypted, because a check needs neither.
+Recipient = object
+Identity = object
 
 _USE_AGE = "make an age key with age-keygen and add its age1… line to the person's keys"
 
@@ -66,13 +64,15 @@ def recipient(public_key: str) -> Recipient:
 
     Raise UnusableKey for anything else.
     """
-    import pyrage
+    import pyrage  # type: ignore[import-untyped]
 
     try:
         if public_key.startswith("age1"):
-            return pyrage.x25519.Recipient.from_str(public_key)
+            x25519: Recipient = pyrage.x25519.Recipient.from_str(public_key)
+            return x25519
         if public_key.startswith(("ssh-ed25519 ", "ssh-rsa ")):
-            return pyrage.ssh.Recipient.from_str(" ".join(public_key.split()[:2]))
+            ssh: Recipient = pyrage.ssh.Recipient.from_str(" ".join(public_key.split()[:2]))
+            return ssh
     except pyrage.RecipientError as error:
         raise UnusableKey(f"not a valid public key: {error}") from None
     raise UnusableKey("only ssh-ed25519, ssh-rsa and age1… keys can be encrypted to")
@@ -84,7 +84,7 @@ def encrypt(data: bytes, public_keys: Sequence[str]) -> bytes:
 
     if not public_keys:
         raise UnusableKey("there is no key to encrypt to: nobody could ever decrypt it")
-    return pyrage.encrypt(data, [recipient(key) for key in public_keys])
+    return bytes(pyrage.encrypt(data, [recipient(key) for key in public_keys]))
 
 
 def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
@@ -92,7 +92,7 @@ def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
     import pyrage
 
     try:
-        return pyrage.decrypt(data, identities)
+        return bytes(pyrage.decrypt(data, identities))
     except pyrage.DecryptError as error:
         raise Locked(str(error)) from None
 
@@ -227,6 +227,7 @@ def _ssh_identity(key: PrivateKey, passphrase: str | None, wrong: WrongPassphras
             serialization.NoEncryption(),
         )
     try:
-        return pyrage.ssh.Identity.from_buffer(data)
+        identity: Identity = pyrage.ssh.Identity.from_buffer(data)
     except pyrage.IdentityError as error:
         raise UnusableKey(f"{key.name}: {error}") from None
+    return identity

@@ -71,7 +71,7 @@ def parse_public_key(line: str) -> paramiko.PKey:
         raise ValueError("a public key has a type and a base64 part")
     try:
         return paramiko.PKey.from_type_string(parts[0], base64.b64decode(parts[1]))
-    except (paramiko.SSHException, paramiko.UnknownKeyType, binascii.Error) as error:
+    except (paramiko.SSHException, paramiko.pkey.UnknownKeyType, binascii.Error) as error:
         raise ValueError(f"not a public key: {error}") from None
 
 
@@ -129,15 +129,19 @@ class Connection:
         line = shlex.join((*prefix, "timeout", "-k", "5", str(max(1, int(timeout))), *argv))
         return self._exec(line, argv, stdin, timeout + 10, check)
 
+    def open_channel(self) -> paramiko.Channel:
+        """A new channel of this session. Raise SshError when the session is gone."""
+        transport = self._client.get_transport()
+        if transport is None:
+            raise SshError(f"{self.target.name}: the session is closed")
+        return transport.open_session(timeout=15)
+
     def _exec(
         self, line: str, argv: Sequence[str], stdin: bytes, timeout: float, check: bool
     ) -> Result:
         deadline = time.monotonic() + timeout
         try:
-            transport = self._client.get_transport()
-            if transport is None:
-                raise SshError(f"{self.target.name}: the session is closed")
-            channel = transport.open_session(timeout=15)
+            channel = self.open_channel()
             with contextlib.closing(channel):
                 channel.exec_command(line)
                 # Both directions are served in turn: a command that writes before it has read
@@ -196,6 +200,9 @@ def connect(target: Target, *, timeout: float = 10.0) -> Connection:
     try:
         sock = socket.create_connection((target.address, target.port), timeout=timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A host that vanishes without a word is noticed after a minute (with the keepalive
+        # below), not after the quarter of an hour that Linux would go on sending.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
         disabled = {}
         if target.host_key is not None and not target.host_key.startswith("ssh-rsa"):
             # Ask for the kind of key that we know, or the host may show another of its own.

@@ -12,9 +12,7 @@ ROLE = HostRole(
         "debian": HostOnPlatform(
             deploy="roles.repository.deploy",
             inside=part("roles.repository.probes", "inside"),
-            state=Absent(
-                "It holds copies; the originals are elsewhere, and a second repository is the way to save it"
-            ),
+            state=Absent("It holds copies: the originals stand elsewhere"),
         ),
     },
 )

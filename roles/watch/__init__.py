@@ -12,9 +12,7 @@ ROLE = HostRole(
         "debian": HostOnPlatform(
             deploy="roles.watch.deploy",
             inside=part("roles.watch.probes", "inside"),
-            state=Absent(
-                "Its inventory and programs come back with a deploy; its history may be lost"
-            ),
+            state=Absent("A deploy brings it back; losing its history is no harm"),
         ),
     },
 )
