@@ -1,0 +1,45 @@
+# The same commands for a newcomer and for the tests' machine. Everything may be run again, and
+# after being killed at any moment: each step looks at what is there and does what is missing.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help venv test unit lint drill bench lab-packages packages root
+
+BIN := .venv/bin
+ROOMS := agent backup checks cli deploy inventories lab platforms recovery roles tools
+
+help: ## say what there is
+	@echo "make COMMAND, where COMMAND is one of:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r c t; do printf '  %-14s %s\n' "$$c" "$$t"; done
+
+venv: ## make .venv with .venv/bin/releve, from pinned dependencies
+	@make/venv
+
+packages: root
+	@make/packages restic "copies, seen from the admin's side" openssh-client "reaches hosts"
+
+lab-packages: root ## install the Debian packages that the lab needs
+	@make/packages $$(python3 lab/requirements.py | while read -r p; do echo "$$p lab"; done)
+
+root:
+	@if [ "$$(id -u)" != 0 ]; then echo "This boots hosts on this machine and needs root: run it again with sudo." >&2; exit 77; fi
+
+drill: root venv packages lab-packages ## lose a datacenter on throwaway hosts, and bring everything back
+	@$(BIN)/releve drill inventories/lab.toml --lab --disaster
+
+test: root venv packages lab-packages ## every check and test, those on real hosts included (root)
+	@make/timed lint $(MAKE) --no-print-directory lint
+	@make/timed "unit and contract tests" $(BIN)/python -m pytest -q -m "not lab" tests
+	@make/timed "tests on real hosts" $(BIN)/python -m pytest -m lab tests/lab
+
+unit: venv ## the tests that need no host and no root
+	@make/timed "unit and contract tests" $(BIN)/python -m pytest -q -m "not lab" tests
+
+lint: venv ## style, types, and who may import whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy $(ROOMS)
+	@$(BIN)/lint-imports
+
+bench: root venv packages lab-packages ## measure against the tools that people would use instead (root)
+	@$(BIN)/python -m bench
