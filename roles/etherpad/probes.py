@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from inventories.model import Inventory, Service
+from roles.etherpad.settings import unit
 from roles.interface import Finding, HttpProbe, InsideProbe, OutsideProbe, Record, TlsProbe
 from roles.records import address_records
 
@@ -110,7 +111,7 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
                 "systemctl",
                 "show",
                 "--property=Id,ActiveState,NRestarts",
-                f"etherpad-{service.id}.service",
+                unit(service),
             ),
             judge_unit,
         ),

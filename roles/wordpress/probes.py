@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from inventories.model import Inventory, Service
 from roles.interface import Finding, HttpProbe, InsideProbe, OutsideProbe, Record, TlsProbe
 from roles.records import address_records
+from roles.wordpress import settings
 
 PROGRAM = "/usr/local/lib/releve/wordpress/probe.php"
 
@@ -107,7 +108,7 @@ def judge_state(exit_code: int, stdout: str) -> Finding:
         return Finding(
             "critical",
             f"WordPress does not start on its host (PHP ended with code {exit_code}). On the host: "
-            f"php {PROGRAM} and the site's name.",
+            f"php {PROGRAM} SERVICE, as the site's user.",
         )
     if not installed:
         return Finding(
@@ -165,6 +166,11 @@ def judge_files(exit_code: int, stdout: str) -> Finding:
 def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What only the host can know about the site."""
     return (
-        InsideProbe("state", ("php", PROGRAM, service.domain), judge_state, timeout=20),
+        # As the site's own user: MariaDB knows it by its socket, and root must run no plugin.
+        InsideProbe(
+            "state",
+            ("runuser", "-u", settings.user(service), "--", "php", PROGRAM, service.id),
+            judge_state,
+        ),
         InsideProbe("files", ("dpkg", "--verify", "wordpress"), judge_files, timeout=30),
     )

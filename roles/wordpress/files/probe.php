@@ -1,15 +1,14 @@
 <?php
 // Prints what only WordPress itself knows, as one JSON object. Read-only.
-// Usage: php probe.php DOMAIN
-// Debian's wp-config.php chooses /etc/wordpress/config-DOMAIN.php by the request's name.
+// Usage, as the site's user: php probe.php SERVICE
+// Debian's wp-config.php includes /etc/wordpress/config-NAME.php, where NAME is the request's host.
 
-if ($argc !== 2 || !preg_match('/\A[a-z0-9.-]{1,253}\z/', $argv[1])) {
-    fwrite(STDERR, "usage: php probe.php DOMAIN\n");
+if ($argc !== 2 || !preg_match('/\A[a-z][a-z0-9-]{0,30}\z/', $argv[1])) {
+    fwrite(STDERR, "usage: php probe.php SERVICE\n");
     exit(64);
 }
-$domain = $argv[1];
-$_SERVER['HTTP_HOST'] = $domain;
-$_SERVER['SERVER_NAME'] = $domain;
+$_SERVER['HTTP_HOST'] = $argv[1];
+$_SERVER['SERVER_NAME'] = $argv[1];
 $_SERVER['REQUEST_URI'] = '/';
 $_SERVER['REQUEST_METHOD'] = 'GET';
 $_SERVER['HTTPS'] = 'on';

@@ -1,0 +1,226 @@
+"""One HTTPS look with a deadline: connect, verify, GET, read a bounded part of the answer.
+
+Whatever the other side does (silence, single bytes, endless bodies, redirect loops), a look ends
+at its deadline and holds at most MAX_BODY bytes: every wait gets the time that is left, not a
+timeout of its own. A GET is all that is needed, so `checks.answer` reads answers: `http.client`
+costs as much processor time as the TLS handshake, and its timeouts begin anew with every byte.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+
+from checks import answer, tls
+
+MAX_BODY = 1 << 20
+MAX_REDIRECTS = 5
+AGENT = "releve-check"
+
+Resolve = Callable[[str], Sequence[str]]
+
+
+class Unreachable(Exception):
+    """No answer that could be judged. The message says what happened and what it may mean."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. Header names are in lower case; `body` is at most MAX_BODY bytes.
+
+    `certificate` is the first server's, not that of where a redirect led.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    certificate: tls.Certificate | None
+
+
+def left(deadline: float) -> float:
+    """Seconds until `deadline` (monotonic). Raise TimeoutError when it has passed."""
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError
+    return remaining
+
+
+def connect(addresses: Sequence[str], port: int, deadline: float) -> socket.socket:
+    """Open a TCP connection to the first of `addresses` that accepts, within the deadline.
+
+    Raise OSError (of the last address tried) or TimeoutError.
+    """
+    problem: OSError = OSError("no address to try")
+    for index, address in enumerate(addresses):
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        try:
+            # One dead address must not eat the time of the others.
+            sock.settimeout(left(deadline) / (len(addresses) - index))
+            sock.connect((address, port))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as error:
+            sock.close()
+            problem = error
+    raise problem
+
+
+def _untrusted_certificate(addresses: Sequence[str], port: int, name: str) -> bytes | None:
+    """The certificate shown, without trusting it, to say what is wrong with it. 3 s at most."""
+    loose = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    loose.check_hostname = False
+    loose.verify_mode = ssl.CERT_NONE  # nothing but the certificate itself is read
+    deadline = time.monotonic() + 3
+    try:
+        with connect(addresses, port, deadline) as plain:
+            plain.settimeout(left(deadline))
+            with loose.wrap_socket(plain, server_hostname=name) as secured:
+                return secured.getpeercert(binary_form=True)
+    except OSError:
+        return None
+
+
+def handshake(
+    name: str, port: int, addresses: Sequence[str], context: ssl.SSLContext, deadline: float
+) -> ssl.SSLSocket:
+    """Open a verified TLS connection for `name` at one of `addresses`.
+
+    Raise CertificateRefused when chain, dates or name do not hold; Unreachable otherwise.
+    """
+    try:
+        plain = connect(addresses, port, deadline)
+    except TimeoutError:
+        raise Unreachable(
+            f"no answer from {', '.join(addresses)} port {port}: host down, or a firewall drops it"
+        ) from None
+    except ConnectionRefusedError:
+        raise Unreachable(
+            f"{', '.join(addresses)} refuses connections on port {port}: is the web server running?"
+        ) from None
+    except OSError as error:
+        raise Unreachable(
+            f"{', '.join(addresses)} port {port} cannot be reached: {error.strerror or error}"
+        ) from None
+    try:
+        plain.settimeout(left(deadline))
+        return context.wrap_socket(plain, server_hostname=name)
+    except ssl.SSLCertVerificationError as error:
+        plain.close()
+        shown = _untrusted_certificate(addresses, port, name)
+        raise tls.CertificateRefused(tls.explain(error, name, shown)) from None
+    except TimeoutError:
+        plain.close()
+        raise Unreachable("accepts connections, then says nothing: the web server hangs") from None
+    except (OSError, ValueError) as error:
+        plain.close()
+        raise Unreachable(f"the encrypted connection fails: {_plain(error)}") from None
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
+        return "the other side hangs up"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def fetch(url: str, resolve: Resolve, context: ssl.SSLContext, deadline: float) -> Answer:
+    """GET `url` (https), following at most MAX_REDIRECTS encrypted redirects.
+
+    `resolve` turns a name into addresses (and may raise Unreachable); `deadline` is monotonic
+    seconds for everything together. Raise Unreachable or CertificateRefused.
+    """
+    first: tls.Certificate | None = None
+    seen: list[str] = []
+    while True:
+        parts = urlsplit(url)
+        try:
+            port = parts.port or 443
+        except ValueError:
+            raise Unreachable(f"redirects to {url[:200]!r}, which is no address") from None
+        if parts.scheme != "https" or not parts.hostname:
+            raise Unreachable(
+                f"redirects to {url[:200]}, which is not encrypted: passwords would travel openly"
+            )
+        seen.append(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        status, headers, body, certificate = _get(
+            parts.hostname, port, target, resolve(parts.hostname), context, deadline
+        )
+        first = first or certificate
+        if status not in (301, 302, 303, 307, 308) or "location" not in headers:
+            return Answer(status, headers, body, first)
+        url = urljoin(url, headers["location"]).partition("#")[0]
+        if url in seen:
+            raise Unreachable(f"redirects in a circle, back to {url[:200]}")
+        if len(seen) > MAX_REDIRECTS:
+            raise Unreachable(f"more than {MAX_REDIRECTS} redirects, last to {url[:200]}")
+
+
+def _get(
+    name: str,
+    port: int,
+    target: str,
+    addresses: Sequence[str],
+    context: ssl.SSLContext,
+    deadline: float,
+) -> tuple[int, dict[str, str], bytes, tls.Certificate]:
+    if any(character <= " " or character > "~" for character in target):
+        raise Unreachable(f"redirects to a malformed address {target[:200]!r}")
+    host = name if port == 443 else f"{name}:{port}"
+    with handshake(name, port, addresses, context, deadline) as sock:
+        certificate = tls.describe(sock.getpeercert() or {})
+        try:
+            sock.settimeout(left(deadline))
+            sock.sendall(
+                f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\n"
+                "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode()
+            )
+
+            def receive() -> bytes:
+                sock.settimeout(left(deadline))
+                return sock.recv(16384)
+
+            return (*answer.read(receive, MAX_BODY), certificate)
+        except TimeoutError:
+            raise Unreachable("answers too slowly: gave up before the page was complete") from None
+        except answer.Broken as error:
+            raise Unreachable(str(error)) from None
+        except (OSError, ValueError) as error:
+            raise Unreachable(f"the connection breaks: {_plain(error)}") from None
+
+
+def certificate(
+    name: str, port: int, resolve: Resolve, context: ssl.SSLContext, deadline: float
+) -> tls.Certificate:
+    """The verified certificate of `name`:`port`. Raise Unreachable or CertificateRefused."""
+    with handshake(name, port, resolve(name), context, deadline) as sock:
+        return tls.describe(sock.getpeercert() or {})
+
+
+def greeting(name: str, port: int, resolve: Resolve, expected: bytes, deadline: float) -> bytes:
+    """Connect to a plain port and read what it says first, as far as `expected` is long.
+
+    Raise Unreachable.
+    """
+    addresses = resolve(name)
+    try:
+        with connect(addresses, port, deadline) as sock:
+            said = b""
+            while len(said) < len(expected):
+                sock.settimeout(left(deadline))
+                more = sock.recv(len(expected) - len(said))
+                if not more:
+                    break
+                said += more
+            return said
+    except TimeoutError:
+        raise Unreachable(f"port {port} does not answer in time") from None
+    except OSError as error:
+        raise Unreachable(f"port {port} cannot be reached: {_plain(error)}") from None

@@ -1,0 +1,249 @@
+"""Looks through SSH: one `agent.py status` per host tells of the host and of its services."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from checks import backups
+from checks import host as host_state
+from checks.pool import Job
+from checks.result import Kind, Level, Result
+from inventories.model import Host, Inventory, Service
+from roles.interface import Absent, Finding, HostRole, InsideProbe, Role
+
+STATUS = ("/usr/local/lib/releve/agent.py", "status")
+SECONDS = 45.0
+MAX_STATUS = 4 << 20
+
+# Runs the command on the host and returns what it printed. Raises what `checks.inside` knows.
+Ask = Callable[[Host, Sequence[str], float], bytes]
+
+
+class NoKey(Exception):
+    """This machine holds no key that could open a session: the look is skipped, not failed."""
+
+
+class NotReached(Exception):
+    """The host was not asked. `level` tells whether the host or the asking is to blame."""
+
+    def __init__(self, message: str, level: Level) -> None:
+        super().__init__(message)
+        self.level = level
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What hosts are compared with."""
+
+    agent_version: str | None
+    digest: str | None
+
+
+def probes_of(
+    host: Host,
+    inventory: Inventory,
+    services: Mapping[str, Role],
+    duties: Mapping[str, HostRole],
+) -> tuple[dict[str, InsideProbe], dict[str, dict[str, InsideProbe]], dict[str, str]]:
+    """The inside probes of a host's duties, those of each of its services, and for each service
+    that has none the reason."""
+    own: dict[str, InsideProbe] = {}
+    for name, duty in duties.items():
+        on = duty.on.get(host.platform)
+        if (name == "base" or name in host.roles) and on and not isinstance(on.inside, Absent):
+            own |= {probe.name: probe for probe in on.inside(host, inventory)}
+    theirs: dict[str, dict[str, InsideProbe]] = {}
+    without: dict[str, str] = {}
+    for service in inventory.services_on(host.id):
+        reason = _absent(service, host, services)
+        if reason is not None:
+            without[service.id] = reason
+            continue
+        inside = services[service.role].on[host.platform].inside
+        if not isinstance(inside, Absent):
+            theirs[service.id] = {p.name: p for p in inside(service, inventory)}
+    return own, theirs, without
+
+
+def _absent(service: Service, host: Host, services: Mapping[str, Role]) -> str | None:
+    role = services.get(service.role)
+    if role is None:
+        return f"Relève does not know the role {service.role} from inside yet"
+    on = role.on.get(host.platform)
+    if on is None:
+        return f"Relève does not know {service.role} on {host.platform} from inside yet"
+    return on.inside.reason if isinstance(on.inside, Absent) else None
+
+
+def host_job(
+    host: Host,
+    inventory: Inventory,
+    services: Mapping[str, Role],
+    duties: Mapping[str, HostRole],
+    expected: Callable[[], Expected],
+    ask: Ask,
+    statuses: dict[str, Mapping[str, Any]],
+) -> Job:
+    """The look at one host and at all its services from inside.
+
+    `expected` is called when a host answered (it costs something); what hosts said is left in
+    `statuses`, for whoever keeps a history.
+    """
+    own, theirs, without = probes_of(host, inventory, services, duties)
+    ids = [f"{host.id}.{name}" for name in host_state.CHECKS]
+    ids += [f"{host.id}.{name}" for name in own]
+    if host.repository is not None:
+        ids.append(f"{host.id}.backup")
+    ids += [f"{service}.{name}" for service, probes in theirs.items() for name in probes]
+
+    def kind(check: str) -> Kind:
+        return "host" if check.startswith(f"{host.id}.") else "service"
+
+    def everything(level: Level, message: str, seconds: float) -> list[Result]:
+        """One finding, and the rest skipped: one cause is one line in an alert."""
+        first, *rest = ids
+        skipped = "not looked at: see ssh of its host"
+        return [Result(first, "host", level, message, seconds)] + [
+            Result(check, kind(check), "skipped", skipped) for check in rest
+        ]
+
+    def look(deadline: float) -> list[Result]:
+        began = time.monotonic()
+        reasons = [Result(f"{s}.inside", "service", "skipped", why) for s, why in without.items()]
+        if not any(host.platform in duty.on for duty in duties.values()):
+            message = f"Relève cannot look into a {host.platform} host yet"
+            return everything("skipped", message, 0.0) + reasons
+        try:
+            said = ask(host, STATUS, deadline)
+        except NoKey as error:
+            return everything("skipped", str(error), 0.0) + reasons
+        except NotReached as error:
+            return everything(error.level, str(error), time.monotonic() - began) + reasons
+        seconds = time.monotonic() - began
+        try:
+            status = json.loads(said)
+            if not isinstance(status, dict) or status.get("host") != host.id:
+                raise ValueError("it is not this host's status")
+        except ValueError as error:
+            message = f"answers, but not with its agent's status ({error}): releve deploy"
+            return everything("unknown", message, seconds) + reasons
+        results = [Result(f"{host.id}.ssh", "host", "ok", "answers", seconds)]
+        now = datetime.now(UTC)
+        statuses[host.id] = status
+        wanted = expected()
+        found = host_state.judge(
+            status,
+            now=now,
+            agent_version=wanted.agent_version,
+            epoch_=host.epoch,
+            digest=wanted.digest,
+        )
+        if host.repository is not None:
+            found["backup"] = backups.judge(status, inventory, host, now)
+        raw = status.get("probes")
+        answers: Mapping[str, Any] = raw if isinstance(raw, dict) else {}
+        found |= judge_probes(own, answers.get("_host"))
+        results += [
+            Result(f"{host.id}.{name}", "host", finding.level, finding.message)
+            for name, finding in found.items()
+        ]
+        for service, probes in theirs.items():
+            results += [
+                Result(f"{service}.{name}", "service", finding.level, finding.message)
+                for name, finding in judge_probes(probes, answers.get(service)).items()
+            ]
+        return results + reasons
+
+    return Job(tuple(ids), "host", SECONDS, look)
+
+
+def judge_probes(probes: Mapping[str, InsideProbe], answers: Any) -> dict[str, Finding]:
+    """Let each probe judge its raw answer ({"exit": n, "stdout": text}); a missing one is
+    unknown: the host's plan is older than ours. 124 is how the agent says "out of time"."""
+    found: dict[str, Finding] = {}
+    for name, probe in probes.items():
+        answer = answers.get(name) if isinstance(answers, dict) else None
+        if not isinstance(answer, dict):
+            found[name] = Finding("unknown", "the host did not run this probe: releve deploy")
+            continue
+        code, said = answer.get("exit"), answer.get("stdout")
+        if code == 124:
+            found[name] = Finding(
+                "critical", f"{probe.argv[0]} gave no answer in {probe.timeout} s on the host"
+            )
+        elif isinstance(code, int) and isinstance(said, str):
+            try:
+                found[name] = probe.judge(code, said)
+            except (ValueError, KeyError, TypeError, IndexError) as error:
+                found[name] = Finding(
+                    "unknown", f"the host's answer makes no sense ({type(error).__name__}: {error})"
+                )
+        else:
+            found[name] = Finding("unknown", "the host could not run this probe: releve deploy")
+    return found
+
+
+def ask_by_ssh(addresses: Mapping[str, str]) -> Ask:
+    """Ask over the admin's SSH. `addresses`: host id -> address, instead of the inventory's.
+
+    On the watch host the same code works: its key is bound to `agent.py status`.
+    """
+
+    def ask(host: Host, argv: Sequence[str], deadline: float) -> bytes:
+        if not has_key():
+            raise NoKey("skipped: this machine has no SSH key (name one in RELEVE_SSH_KEY)")
+        from dataclasses import replace
+
+        from inventories.access import ssh_target
+        from tools import ssh
+
+        target = ssh_target(host)
+        if host.id in addresses:
+            target = replace(target, address=addresses[host.id])
+        if target.host_key is None:
+            raise NotReached(
+                "has no host_key in the inventory: read it from the provider's console, then "
+                "write it there",
+                "unknown",
+            )
+        try:
+            with ssh.session(target, timeout=min(10.0, deadline - time.monotonic())) as session:
+                rest = max(1.0, deadline - time.monotonic() - 10)
+                result = session.run(argv, timeout=rest, check=False)
+        except ssh.HostKeyError as error:
+            raise NotReached(str(error), "critical") from None
+        except ssh.SshError as error:
+            refused = "refused the key" in str(error)
+            raise NotReached(str(error), "unknown" if refused else "critical") from None
+        if result.exit_code != 0:
+            said = result.stderr.decode(errors="replace").strip().splitlines()
+            raise NotReached(
+                f"its agent ended with code {result.exit_code}"
+                + (f" ({said[-1][:200]})" if said else "")
+                + ": releve deploy",
+                "unknown",
+            )
+        return result.stdout[:MAX_STATUS]
+
+    return ask
+
+
+def has_key() -> bool:
+    """Whether this machine could open a session at all: RELEVE_SSH_KEY, an SSH agent, or one of
+    the usual files."""
+    import os
+
+    named = os.environ.get("RELEVE_SSH_KEY")
+    if named:
+        return Path(named).expanduser().is_file()
+    if os.environ.get("SSH_AUTH_SOCK"):
+        return True
+    folder = Path("~/.ssh").expanduser()
+    usual = ("id_ed25519", "id_rsa", "id_ecdsa")
+    return any((folder / name).is_file() for name in usual)

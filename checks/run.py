@@ -1,0 +1,144 @@
+"""All checks of an inventory: choose, look, collect. `cli.check` and the drill call `run`."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from checks import dns, inside, outside, pool, tls
+from checks.result import Result
+from inventories.model import Inventory
+
+# The whole run, whatever hangs. A watch that runs every few minutes must end before the next.
+AT_MOST = 90.0
+
+
+class NothingChosen(Exception):
+    """No check fits what was asked for: most likely a typing mistake."""
+
+    exit_code = 64
+
+
+class UnknownAddress(Exception):
+    """An address was given for something that the inventory does not know."""
+
+    exit_code = 64
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a run: results in the inventory's order, what hosts said of themselves, and
+    how long all of it took (seconds)."""
+
+    results: tuple[Result, ...]
+    seconds: float
+    statuses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def chooser(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Given shell patterns for check ids ("site.*", "*.tls"; "site" is short for "site.*"),
+    return the function that says whether an id is asked for. No pattern asks for all."""
+    if not patterns:
+        return lambda _: True
+    from fnmatch import fnmatchcase
+
+    full = [pattern if "." in pattern else f"{pattern}.*" for pattern in patterns]
+    return lambda check: any(fnmatchcase(check, pattern) for pattern in full)
+
+
+def overrides(inventory: Inventory, addresses: Mapping[str, str]) -> dict[str, str]:
+    """Given host ids or names -> addresses, return names -> addresses.
+
+    A host id stands for the names of all its services. Raise UnknownAddress.
+    """
+    names: dict[str, str] = {}
+    known = {service.domain for service in inventory.services.values()}
+    known |= {outside_name(e.url) for e in inventory.external.values() if e.url}
+    for key, address in addresses.items():
+        if key in inventory.hosts:
+            names |= {service.domain: address for service in inventory.services_on(key)}
+    for key, address in addresses.items():
+        if key in known:
+            names[key] = address
+        elif key not in inventory.hosts:
+            raise UnknownAddress(
+                f"--address {key}: the inventory has neither a host {key} nor a service with that "
+                "name in its address"
+            )
+    return names
+
+
+def outside_name(url: str) -> str:
+    """The host name in an address."""
+    from urllib.parse import urlsplit
+
+    return urlsplit(url).hostname or ""
+
+
+def run(
+    inventory: Inventory,
+    folder: Path,
+    *,
+    only: Sequence[str] = (),
+    addresses: Mapping[str, str] | None = None,
+    at_most: float = AT_MOST,
+    ask: inside.Ask | None = None,
+) -> Run:
+    """Look at everything the inventory names, from outside and from inside.
+
+    `folder`: where the inventory file lies (`certificates.trust` is relative to it). `only`:
+    see `chooser`. `addresses`: host id or name -> address, to look at a host that DNS does not
+    name yet. `at_most`: seconds for the whole run. `ask`: how hosts are asked, SSH by default.
+    Raise NothingChosen, UnknownAddress, OSError (the trust file).
+    """
+    from roles.registry import HOSTS, SERVICES
+
+    began = time.monotonic()
+    addresses = addresses or {}
+    wanted = chooser(only)
+    names = overrides(inventory, addresses)
+    trust = inventory.certificates.trust
+    statuses: dict[str, Mapping[str, Any]] = {}
+    jobs: list[pool.Job] = []
+    # Sessions take longest: they begin first.
+    asking = ask or inside.ask_by_ssh(addresses)
+    expected = functools.cache(lambda: _expected(inventory))
+    for host in inventory.hosts.values():
+        job = inside.host_job(host, inventory, SERVICES, HOSTS, expected, asking, statuses)
+        if any(map(wanted, job.ids)):
+            jobs.append(job)
+    means = outside.Means(
+        dns.Resolver(inventory, names), tls.context(folder / trust if trust else None)
+    )
+    for service in inventory.services.values():
+        role = SERVICES.get(service.role)
+        jobs += outside.service_jobs(service, role, inventory, means, wanted)
+    for external in inventory.external.values():
+        if wanted(f"{external.id}.https") and (one := outside.external_job(external, means)):
+            jobs.append(one)
+    if not jobs and only:
+        raise NothingChosen(
+            f"no check is called {', '.join(only)}. `releve check FILE --format json` lists them."
+        )
+    found = pool.run(jobs, at_most)
+    chosen = tuple(result for result in found if wanted(result.id))
+    return Run(chosen, time.monotonic() - began, statuses)
+
+
+def _expected(inventory: Inventory) -> inside.Expected:
+    from inventories.load import digest
+
+    return inside.Expected(_agent_version(), digest(inventory))
+
+
+def _agent_version() -> str | None:
+    """The version of the agent that this Relève would install, or None without one."""
+    try:
+        from agent import agent
+    except ImportError:
+        return None
+    return str(agent.VERSION)
