@@ -68,8 +68,8 @@ def unit(service: Service) -> str:
 
 
 def nginx_site(service: Service) -> str:
-    """nginx' configuration of this site (and a link to it in sites-enabled)."""
-    return f"/etc/nginx/sites-available/{service.id}"
+    """The configuration of this site that nginx reads."""
+    return f"/etc/nginx/sites-enabled/{service.id}"
 
 
 def certificate_paths(service: Service) -> tuple[str, str]:

@@ -96,8 +96,8 @@ def cron_unit(service: Service) -> str:
 
 
 def nginx_site(service: Service) -> str:
-    """nginx' configuration of this site (and a link to it in sites-enabled)."""
-    return f"/etc/nginx/sites-available/{service.id}"
+    """The configuration of this site that nginx reads."""
+    return f"/etc/nginx/sites-enabled/{service.id}"
 
 
 def certificate_paths(service: Service) -> tuple[str, str]:

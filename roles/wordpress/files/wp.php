@@ -1,0 +1,232 @@
+<?php
+/*
+ * php wp.php SITE VERB …: what wp-cli would do, through WordPress itself (Debian has no wp-cli).
+ * Runs as the site's Unix user. SITE names /etc/wordpress/config-SITE.php. Answers are JSON.
+ *
+ * is-installed            exit 0 when the database holds a site, else 1
+ * install JSON            title, mail, locale, timezone; the administrator's password on stdin
+ * is-current              exit 0 when the database has the code's version
+ * upgrade                 the database to the code's version, caches flushed; repeatable
+ * cron                    what WordPress has planned and what is due
+ * counts, versions        one JSON object
+ * canary-plant RUN AT     a private page such as an editor could have made; the last five stay
+ * canary-find             JSON list of {"run", "at"}
+ */
+
+if (PHP_SAPI !== 'cli' || $argc < 3 || !preg_match('/^[a-z0-9-]+$/D', $argv[1])) {
+    fwrite(STDERR, "usage: php wp.php SITE VERB [ARGUMENT…]\n");
+    exit(64);
+}
+[, $site, $verb] = $argv;
+$arguments = array_slice($argv, 3);
+$needed = ['install' => 1, 'canary-plant' => 2];
+if (count($arguments) !== ($needed[$verb] ?? 0)) {
+    fwrite(STDERR, "wp.php: wrong number of arguments for $verb\n");
+    exit(64);
+}
+
+$config = "/etc/wordpress/config-$site.php";
+if (!is_readable($config)) {
+    fwrite(STDERR, "wp.php: $config cannot be read: deploy the service first\n");
+    exit(1);
+}
+// What a request would have brought along; the config file says the site's real address.
+$_SERVER['WORDPRESS_CONFIG'] = $site;
+$_SERVER['HTTP_HOST'] = $_SERVER['SERVER_NAME'] = 'localhost';
+$_SERVER['SERVER_PROTOCOL'] = 'HTTP/1.1';
+$_SERVER['REQUEST_METHOD'] = 'GET';
+$_SERVER['REQUEST_URI'] = '/';
+$_SERVER['REMOTE_ADDR'] = '127.0.0.1';
+$_SERVER['HTTPS'] = 'on';
+if ($verb === 'is-installed' || $verb === 'install') {
+    define('WP_INSTALLING', true);
+}
+if ($verb === 'cron') {
+    define('DOING_CRON', true);
+}
+if ($verb === 'install') {
+    // wp_install() would send a mail with the password's whereabouts; the admin knows them.
+    function wp_new_blog_notification(...$ignored) {}
+    $password = trim((string) fgets(STDIN));
+    if ($password === '') {
+        fwrite(STDERR, "wp.php: no password on standard input\n");
+        exit(64);
+    }
+}
+
+define('CANARY', 'releve_canary');
+
+// WordPress answers an empty database with a redirect and a dead one with a page, and ends with
+// code 0 both times.
+$loaded = false;
+register_shutdown_function(function () use (&$loaded): void {
+    if (!$loaded) {
+        $said = trim(preg_replace('/\\s+/', ' ', strip_tags((string) ob_get_clean())));
+        fwrite(STDERR, 'wp.php: WordPress ended early: ' . mb_substr($said, 0, 300) . "\n");
+        exit(1);
+    }
+});
+ob_start();
+require '/usr/share/wordpress/wp-load.php';
+// A theme or plugin may print; an answer must stay JSON.
+ob_end_clean();
+$loaded = true;
+
+function answer($value): void
+{
+    echo json_encode($value, JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR), "\n";
+}
+
+function fail(string $message): never
+{
+    fwrite(STDERR, "wp.php: $message\n");
+    exit(1);
+}
+
+/** Newest first. */
+function canaries(): array
+{
+    return get_posts([
+        'post_type' => 'page', 'post_status' => 'private', 'meta_key' => CANARY,
+        'numberposts' => -1, 'orderby' => 'ID', 'order' => 'DESC', 'suppress_filters' => true,
+    ]);
+}
+
+function install(array $wanted, string $password): void
+{
+    require_once ABSPATH . 'wp-admin/includes/upgrade.php';
+    if (is_blog_installed()) {
+        return;
+    }
+    $done = wp_install(
+        $wanted['title'], 'admin', $wanted['mail'], true, '', wp_slash($password), $wanted['locale']
+    );
+    if (is_wp_error($done)) {
+        fail($done->get_error_message());
+    }
+    update_option('timezone_string', $wanted['timezone']);
+    // Readable addresses; nginx sends all of them to index.php.
+    update_option('permalink_structure', '/%year%/%monthnum%/%postname%/');
+    // Strangers do not register, and comments wait until somebody has looked at them.
+    update_option('users_can_register', 0);
+    update_option('comment_moderation', 1);
+    flush_rewrite_rules(false);
+}
+
+function upgrade(): void
+{
+    require_once ABSPATH . 'wp-admin/includes/upgrade.php';
+    wp_upgrade();
+    wp_cache_flush();
+    delete_expired_transients(true);
+    flush_rewrite_rules(false);
+}
+
+function counts(): array
+{
+    global $wpdb;
+    $of = fn (string $type): int => (int) $wpdb->get_var($wpdb->prepare(
+        "SELECT COUNT(*) FROM $wpdb->posts p WHERE post_type = %s AND post_status <> 'auto-draft'
+         AND NOT EXISTS (SELECT 1 FROM $wpdb->postmeta m WHERE m.post_id = p.ID AND m.meta_key = %s)",
+        $type, CANARY
+    ));
+    return [
+        'posts' => $of('post'),
+        'pages' => $of('page'),
+        'attachments' => $of('attachment'),
+        'comments' => (int) $wpdb->get_var("SELECT COUNT(*) FROM $wpdb->comments"),
+        'users' => (int) $wpdb->get_var("SELECT COUNT(*) FROM $wpdb->users"),
+        'canaries' => count(canaries()),
+    ];
+}
+
+function versions(): array
+{
+    global $wpdb, $wp_version, $wp_db_version;
+    return [
+        'wordpress' => (string) $wp_version,
+        'tables' => (string) get_option('db_version'),
+        'php' => PHP_VERSION,
+        'mariadb' => (string) $wpdb->get_var('SELECT VERSION()'),
+        'theme' => (string) get_option('stylesheet'),
+    ];
+}
+
+function plant(string $run, string $at): void
+{
+    if (!preg_match('/^[A-Za-z0-9._:-]{1,100}$/D', $run) || strtotime($at) === false) {
+        fail('a run is named by letters, digits and . _ : - and its time is ISO 8601');
+    }
+    $author = get_users(['role' => 'administrator', 'number' => 1, 'fields' => 'ID']);
+    $page = wp_insert_post([
+        'post_type' => 'page', 'post_status' => 'private', 'post_author' => $author[0] ?? 0,
+        'post_title' => "Relève $run",
+        'post_content' => "Written by the backup run $run at $at. It may be deleted.",
+    ], true);
+    if (is_wp_error($page)) {
+        fail($page->get_error_message());
+    }
+    add_post_meta($page, CANARY, wp_slash(json_encode(['run' => $run, 'at' => $at])), true);
+    foreach (array_slice(canaries(), 5) as $old) {
+        wp_delete_post($old->ID, true);
+    }
+    answer(['run' => $run, 'at' => $at]);
+}
+
+function find(): array
+{
+    $found = [];
+    foreach (canaries() as $page) {
+        $mark = json_decode((string) get_post_meta($page->ID, CANARY, true), true);
+        // The page itself must be whole, not only the mark on it.
+        if (isset($mark['run'], $mark['at']) && str_contains($page->post_content, $mark['run'])) {
+            $found[] = ['run' => $mark['run'], 'at' => $mark['at']];
+        }
+    }
+    return $found;
+}
+
+if ($verb === 'is-installed') {
+    exit(is_blog_installed() ? 0 : 1);
+}
+if ($verb !== 'install' && !is_blog_installed()) {
+    fail("the database of $site holds no WordPress site");
+}
+switch ($verb) {
+    case 'install':
+        install(json_decode($arguments[0], true, 4, JSON_THROW_ON_ERROR), $password);
+        break;
+    case 'is-current':
+        exit((int) get_option('db_version') === (int) $wp_db_version ? 0 : 1);
+    case 'upgrade':
+        upgrade();
+        break;
+    case 'cron':
+        foreach (wp_get_ready_cron_jobs() as $time => $hooks) {
+            foreach ($hooks as $hook => $events) {
+                foreach ($events as $event) {
+                    if ($event['schedule'] !== false) {
+                        wp_reschedule_event($time, $event['schedule'], $hook, $event['args']);
+                    }
+                    wp_unschedule_event($time, $hook, $event['args']);
+                    do_action_ref_array($hook, $event['args']);
+                }
+            }
+        }
+        break;
+    case 'counts':
+        answer(counts());
+        break;
+    case 'versions':
+        answer(versions());
+        break;
+    case 'canary-plant':
+        plant($arguments[0], $arguments[1]);
+        break;
+    case 'canary-find':
+        answer(find());
+        break;
+    default:
+        fwrite(STDERR, "wp.php: unknown verb\n");
+        exit(64);
+}
