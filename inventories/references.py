@@ -146,7 +146,8 @@ def _addresses(document: Mapping[str, Any]) -> Iterator[Located]:
                 steps,
                 Problem(
                     dotted(steps),
-                    f"{domain} also names services.{named[domain][0]}, on another host",
+                    f"{domain} also names {dotted(('services', named[domain][0]))}, "
+                    "on another host",
                     "Give it a name of its own, or put both on one host",
                 ),
             )

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import re
 import time
@@ -208,6 +207,9 @@ def _write(inventory: Path, file: Path, values: Mapping[str, str]) -> None:
             f"none of the people in {inventory} has a key that can decrypt: {file} was not "
             "written. Add an ssh-ed25519, ssh-rsa or age1… key to one of them"
         )
+    # What a writer that was killed left behind; we hold the lock, so it is nobody's.
+    for left in file.resolve().parent.glob(f".{file.resolve().name}.*"):
+        left.unlink(missing_ok=True)
     replace_file(file, age.encrypt(encode(values), keys), mode=0o600)
 
 
@@ -265,8 +267,3 @@ def standing(inventory: Path) -> Standing | None:
     extra_native = native - sum(1 for r in usable if r.key.startswith("age1"))
     strangers = len(tags - ssh.keys()) + max(0, extra_native)
     return Standing(not missing and not strangers and extra_native == 0, strangers, missing)
-
-
-def fingerprint(data: bytes) -> str:
-    """A short name for encrypted content, to see whether it changed."""
-    return hashlib.sha256(data).hexdigest()[:16]

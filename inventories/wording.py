@@ -35,9 +35,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def choice(word: object, known: Collection[str], what: str) -> str:
     """The remedy for a word that is not among `known`: the likely one, or all of them."""
     close = nearest(word, known) if isinstance(word, str) else None
-    names = ", ".join(f'"{k}"' for k in sorted(known))
+    names = ", ".join(shown(k) for k in sorted(known)[:30])
     if close:
-        return f'Did you mean "{close}"? Known {what}: {names}'
+        return f"Did you mean {shown(close)}? Known {what}: {names}"
     return f"Known {what}: {names}" if known else f"There are no {what}"
 
 

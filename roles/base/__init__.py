@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from roles.base import probes
 from roles.interface import Absent, HostOnPlatform, HostRole, Text
-from roles.pending import part
 
 ROLE = HostRole(
     name="base",
@@ -11,7 +11,7 @@ ROLE = HostRole(
     on={
         "debian": HostOnPlatform(
             deploy="roles.base.deploy",
-            inside=part("roles.base.probes", "inside"),
+            inside=probes.inside,
             state=Absent("Everything it sets up is in the inventory, and a deploy brings it back"),
         ),
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roles.interface import Absent, HostOnPlatform, HostRole, Text
-from roles.pending import part
+from roles.repository import probes
 
 ROLE = HostRole(
     name="repository",
@@ -11,7 +11,7 @@ ROLE = HostRole(
     on={
         "debian": HostOnPlatform(
             deploy="roles.repository.deploy",
-            inside=part("roles.repository.probes", "inside"),
+            inside=probes.inside,
             state=Absent("It holds copies: the originals stand elsewhere"),
         ),
     },

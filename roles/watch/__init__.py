@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roles.interface import Absent, HostOnPlatform, HostRole, Text
-from roles.pending import part
+from roles.watch import probes
 
 ROLE = HostRole(
     name="watch",
@@ -11,7 +11,7 @@ ROLE = HostRole(
     on={
         "debian": HostOnPlatform(
             deploy="roles.watch.deploy",
-            inside=part("roles.watch.probes", "inside"),
+            inside=probes.inside,
             state=Absent("A deploy brings it back; losing its history is no harm"),
         ),
     },

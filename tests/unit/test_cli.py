@@ -1,0 +1,163 @@
+"""The `releve` command: exit codes, clear messages, and what it does not load."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from cli.main import VERBS, Verbs, explain
+from inventories.problems import InventoryError, Problem
+from tests.unit.inventories.examples import GOOD
+from tools.ssh import SshError
+
+
+def releve(*words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **env},
+    )
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    file = tmp_path / "a.toml"
+    file.write_text(GOOD)
+    return file
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("nonsense",), ("validate",), ("validate", "--nonsense", "x"), ("secrets", "set"), ("--bad",)],
+)
+def test_wrong_usage_is_64_everywhere(words: tuple[str, ...]) -> None:
+    done = releve(*words)
+    assert done.returncode == 64
+    assert done.stderr.startswith("Usage: releve")
+    assert "--help" in done.stderr
+
+
+def test_help_names_every_verb() -> None:
+    done = releve("--help")
+    assert done.returncode == 0
+    for verb in VERBS:
+        assert f"\n  {verb} " in done.stdout
+
+
+def test_every_verb_of_the_table_is_a_command() -> None:
+    group = Verbs()
+    for verb in VERBS:
+        command = group.get_command(click.Context(group), verb)
+        assert command is not None, verb
+        assert command.name == verb
+
+
+def test_what_is_not_asked_for_is_not_loaded(inventory: Path) -> None:
+    script = (
+        "import sys; from cli.main import main\n"
+        "try: main(['validate', sys.argv[1]])\n"
+        "finally: print(sorted({m.split('.')[0] for m in sys.modules}"
+        " & {'pyinfra', 'gevent', 'paramiko', 'apprise', 'rich', 'pyrage', 'deploy', 'lab'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(inventory)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "['pyrage']", done.stdout  # judges people's keys
+
+
+def test_validate_says_all_and_needs_no_key(inventory: Path) -> None:
+    assert releve("validate", str(inventory)).returncode == 0
+    inventory.write_text(
+        GOOD.replace('"debian"', '"debain"', 1).replace('role = "wordpress"', 'role = "wp"')
+    )
+    done = releve("validate", str(inventory))
+    assert done.returncode == 64
+    assert "hosts.monts.platform" in done.stdout
+    assert "services.site.role" in done.stdout
+    assert "cannot be used (2 errors)" in done.stdout
+    said = json.loads(releve("validate", "--format", "json", str(inventory)).stdout)
+    assert [p["path"] for p in said["problems"]] == ["hosts.monts.platform", "services.site.role"]
+    assert said["ok"] is False
+    assert all(p["line"] and p["remedy"] for p in said["problems"])
+
+
+def test_validate_refuses_what_is_unwise(inventory: Path) -> None:
+    inventory.write_text(GOOD.replace('"NTE"', '"GRA"'))
+    done = releve("validate", str(inventory))
+    assert done.returncode == 64
+    assert "error [repository-place] hosts.monts.repository" in done.stdout
+    inventory.write_text(GOOD.replace('datacenter = "PAR"', 'datacenter = "GRA"'))
+    done = releve("validate", str(inventory))
+    assert done.returncode == 0
+    assert "warning [watch-place]" in done.stdout
+
+
+def test_secrets_from_first_to_last(tmp_path: Path) -> None:
+    key = tmp_path / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    file = tmp_path / "a.toml"
+    public = key.with_suffix(".pub").read_text().strip()
+    file.write_text(f'[people.me]\nmail = "me@b.example"\nkeys = ["{public}"]\n')
+    mine = {"RELEVE_IDENTITY": str(key)}
+    assert releve("secrets", "set", str(file), "ntfy", stdin="s3cret\n", **mine).returncode == 0
+    editor = tmp_path / "editor"
+    editor.write_text(
+        '#!/bin/sh\nstat -f -c %T "$1" >&2; stat -c %a "$1" >&2\nsed -i s/s3cret/n3w/ "$1"\n'
+    )
+    editor.chmod(0o755)
+    done = releve("secrets", "edit", str(file), EDITOR=str(editor), VISUAL="", **mine)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[:2] == ["tmpfs", "600"]
+    assert "n3w" not in done.stdout + done.stderr
+    seen = tmp_path / "seen"
+    editor.write_text(f'#!/bin/sh\ncp "$1" {seen}\nprintf "broken = [" > "$1"\n')
+    done = releve("secrets", "edit", str(file), EDITOR=str(editor), VISUAL="", **mine)
+    assert done.returncode == 1
+    assert "is not TOML" in done.stderr
+    assert "nothing was changed" in done.stderr
+    assert 'ntfy = "n3w"' in seen.read_text()
+    done = releve("secrets", "recipients", str(file), RELEVE_IDENTITY="/nonexistent")
+    assert done.returncode == 0
+    assert "me: ssh-ed25519" in done.stdout
+    assert "can decrypt" in done.stdout
+    assert releve("secrets", "rekey", str(file), **mine).returncode == 0
+    done = releve("secrets", "rekey", str(file), RELEVE_IDENTITY="/nonexistent")
+    assert done.returncode == 77
+    assert done.stderr.startswith("releve: /nonexistent is not there")
+
+
+def test_known_errors_are_one_message_and_a_code() -> None:
+    wrong = InventoryError(Path("a.toml"), [Problem("hosts.x", "is wrong", "Mend it", 3)])
+    assert explain(wrong) == (64, "releve: a.toml:3: hosts.x: is wrong. Mend it.")
+    assert explain(SshError("monts cannot be reached")) == (69, "releve: monts cannot be reached")
+    assert explain(PermissionError(13, "Permission denied", "/x"))[0] == 77
+    assert explain(FileNotFoundError(2, "No such file", "/x")) == (1, "releve: /x: No such file")
+    assert explain(KeyError("x"))[0] == 1
+    assert explain(click.Abort())[0] == 130
+
+
+def test_ctrl_c_is_130_without_a_traceback(tmp_path: Path) -> None:
+    pipe = tmp_path / "a.toml"
+    os.mkfifo(pipe)  # reading it waits for a writer that never comes
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "validate", str(pipe)],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.strip() == "releve: stopped by Ctrl-C"
