@@ -1,0 +1,36 @@
+"""One at a time: locks between processes, held by an open file, gone when the process is."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.errors import LabError
+
+
+@contextlib.contextmanager
+def alone(file: Path, what: str, *, patience: float) -> Iterator[None]:
+    """Hold `file` while the block runs. Wait at most `patience` seconds, then raise LabError
+    saying that `what` is in use."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LabError(
+                        f"{what} is in use by another process since {patience:.0f} s ({file}). "
+                        "Wait for it or end it, then try again"
+                    ) from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(fd)
