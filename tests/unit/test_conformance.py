@@ -72,6 +72,9 @@ def missing_aspects(role: Role) -> list[str]:
     return out
 
 
+COMMANDS = ("argv", "save", "load", "do", "undo", "counts", "versions", "plant", "find")
+
+
 def texts(value: Any) -> Iterator[Any]:
     """Every argument of every command inside a value of the interface."""
     if is_dataclass(value):
