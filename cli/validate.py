@@ -49,6 +49,13 @@ def validate(file: Path, form: str) -> None:
                 f"{file}: {judgement.level} [{judgement.rule}] {place}{judgement.message}. "
                 f"{judgement.remedy}."
             )
+        for entry in inventory.acknowledge:
+            until = f" until {entry.until}" if entry.until else ""
+            where = f" for {entry.path}" if entry.path else ""
+            click.echo(
+                f"{file}: acknowledged [{entry.rule}]{where} by {entry.by} on {entry.date}{until}: "
+                f"{entry.reason}"
+            )
         click.echo(_summary(file, errors, len(found) - errors))
     sys.exit(InventoryError.exit_code if errors else 0)
 
