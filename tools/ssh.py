@@ -80,7 +80,10 @@ class _OnlyThisKey(paramiko.MissingHostKeyPolicy):
         self.target = target
 
     def missing_host_key(
-        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+        self,
+        client: paramiko.SSHClient,  # noqa: ARG002 (paramiko's signature)
+        hostname: str,  # noqa: ARG002
+        key: paramiko.PKey,
     ) -> None:
         shown = f"{key.get_name()} {key.get_base64()}"
         if self.target.host_key is None:
@@ -128,6 +131,13 @@ class Connection:
         prefix = () if self.target.user == "root" else ("sudo", "-n", "--")
         line = shlex.join((*prefix, "timeout", "-k", "5", str(max(1, int(timeout))), *argv))
         return self._exec(line, argv, stdin, timeout + 10, check)
+
+    @property
+    def own_key(self) -> str | None:
+        """The public key that opened this session, "TYPE BASE64"; None when it was no key."""
+        transport = self._client.get_transport()
+        key = getattr(transport and transport.auth_handler, "private_key", None)
+        return f"{key.get_name()} {key.get_base64()}" if key is not None else None
 
     def open_channel(self) -> paramiko.Channel:
         """A new channel of this session. Raise SshError when the session is gone."""

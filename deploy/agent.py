@@ -1,0 +1,82 @@
+"""Places the agent on a host: its files, its units, its repository, its cron entry."""
+
+# ruff: noqa: ARG001 (the interface gives every function the same arguments)
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+from typing import Any
+
+from pyinfra.api.command import StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+import agent
+from inventories.model import Host, Inventory
+from platforms import ops
+
+AGENT = "/usr/local/lib/releve/agent.py"
+# What the repository was made with, so that `init` runs again when that changes.
+MARK = "/var/lib/releve/initialised"
+
+
+def _item(file: Any) -> ops.File:
+    return ops.File(
+        file.path, file.content, mode=file.mode, owner=file.owner, group="root", secret=file.secret
+    )
+
+
+def _folders(files: list[ops.File]) -> list[ops.Folder]:
+    """Folders of the agent's files that no package brings, parents first."""
+    ours = ("/usr/local/lib/releve", "/etc/releve", "/var/lib/releve")
+    found = set()
+    for file in files:
+        parts = file.path.split("/")
+        found |= {"/".join(parts[:n]) for n in range(2, len(parts))}
+    return [
+        ops.Folder(path)
+        for path in sorted(found)
+        if path.startswith(tuple(f"{root}/" for root in ours))
+    ]
+
+
+def install(wanted: Host, inventory: Inventory) -> None:
+    """Queue the tools that the agent starts."""
+    ops.packages(
+        names=("python3", "restic", "openssh-client", "cron"), name="Packages of the agent"
+    )
+
+
+def configure(wanted: Host, inventory: Inventory) -> None:
+    """Queue the agent's files, and the repository that they name."""
+    files = [_item(file) for file in agent.files(inventory, wanted.id, ops.secrets())]
+    placed = ops.place(items=[*_folders(files), *files], name="The agent and its plan")
+    _reload(name="Tell systemd", _if=placed.did_change)
+    ops.units(enabled=agent.ENABLED, name="Units of the agent")
+    if wanted.repository:
+        url = str(inventory.repositories[wanted.repository].url)
+        key = ops.secrets().get(f"host.{wanted.id}.restic")
+        mark = hashlib.sha256(f"{url} {wanted.id} {key}".encode()).hexdigest()
+        _initialise(mark=mark, name="The repository of this host")
+
+
+def activate(wanted: Host, inventory: Inventory) -> None:
+    """Queue the nightly run. It comes last: a host saves itself once it serves."""
+    if wanted.repository:
+        cron = _item(agent.cron(inventory, wanted.id))
+        ops.place(items=[cron], name="The nightly run")
+
+
+@operation()
+def _reload() -> Generator[StringCommand, None, None]:
+    yield StringCommand("systemctl daemon-reload")
+
+
+@operation()
+def _initialise(mark: str) -> Generator[Any, None, None]:
+    """Run `agent.py init` unless it ran for this very repository and key."""
+    if host.get_fact(ops.Text, path=MARK).strip() == mark:
+        return
+    ops.note("diff", path="", text="agent.py init: make the repository if there is none")
+    yield StringCommand(AGENT, "init", _timeout=300)
+    yield ops.Placed(ops.File(MARK, f"{mark}\n".encode(), mode=0o600))

@@ -1,0 +1,125 @@
+"""What happens on a host before the first operation: its lock, its memory, its drift."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import socket
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.connectors.util import CommandOutput
+
+from deploy import applied
+from deploy.events import emit
+from inventories.load import digest
+from inventories.model import Host, Inventory
+from tools.shell import BusyError
+from tools.ssh import SshError
+
+OLDER_VARIABLE = "RELEVE_OLDER"
+
+
+class RefusedError(Exception):
+    """This host must not be deployed to now; the message says why and what to do."""
+
+    kind = "refused"
+
+
+class LockedError(RefusedError):
+    kind = "busy"
+
+
+def who() -> str:
+    """Who runs this, for people who wonder later: user and machine."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def now() -> str:
+    """The time, ISO 8601 in UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def begin(host: Any, wanted: Host, inventory: Inventory) -> None:
+    """Take the lock (unless this is a dry run), read what was applied, name what was changed by
+    hand. What was read stays in `host.connector_data` for `deploy.finish`.
+
+    Raise RefusedError: wrong platform, busy, an older inventory, or a memory that is damaged.
+    """
+    if wanted.platform != "debian":
+        raise RefusedError(
+            f"{wanted.id} has the platform {wanted.platform}, which Relève cannot deploy to yet; "
+            "checks of it work. Leave it out with --limit."
+        )
+    data = host.connector_data
+    data["releve_note"] = lambda kind, **values: _note(host, kind, **values)
+    data["releve_placed"] = {}
+    _lock(host)
+    memory = applied.parse(_read(host, f"cat -- {applied.PATH} 2>/dev/null || :").stdout)
+    data["releve_applied"] = memory
+    data["releve_found"] = _hashes(host, memory)
+    data["releve_digest"] = digest(inventory)
+    changed = applied.drift(memory, data["releve_found"])
+    if changed:
+        emit("drift", host=host.name, since=memory.at, files=[list(item) for item in changed])
+    for path, what in changed:
+        host.log(f"{path} was {what} by hand since {memory.at}")
+    if applied.is_older(data["releve_digest"], memory) and not os.environ.get(OLDER_VARIABLE):
+        raise RefusedError(
+            f"{wanted.id} has a newer inventory than this one: the last was applied {memory.at} by "
+            f"{memory.who}, and this one was applied before it. Fetch the newest version of the "
+            "file; or, to really go back, deploy with --older."
+        )
+
+
+def _note(host: Any, kind: str, **values: Any) -> None:
+    if kind == "file":
+        host.connector_data["releve_placed"][values["path"]] = values["sha256"]
+    else:
+        emit(kind, host=host.name, op=host.current_op_hash, **values)
+
+
+def _lock(host: Any) -> None:
+    shell = getattr(host.connector, "shell", None)
+    if shell is None or "--dry" in sys.argv:
+        return
+    try:
+        shell.take_lock(applied.LOCK, {"verb": "deploy", "since": now(), "who": who()})
+    except BusyError as error:
+        raise LockedError(str(error)) from error
+    except SshError as error:
+        raise RefusedError(str(error)) from error
+
+
+def _read(host: Any, command: str) -> CommandOutput:
+    output: CommandOutput
+    done, output = host.run_shell_command(command)
+    if not done:
+        raise RefusedError(f"{host.name}: {command.split()[0]} failed: {output.stderr}")
+    return output
+
+
+def _hashes(host: Any, memory: applied.Applied) -> dict[str, str]:
+    """path -> SHA-256 now, of the files that the last deploy placed and that are still there."""
+    if not memory.files:
+        return {}
+    # -z: names as they are, without escapes.
+    command = f"sha256sum -z -- {shlex.join(memory.files)} 2>/dev/null | tr '\\0' '\\n'; :"
+    lines = _read(host, command).stdout_lines
+    return {line[66:]: line[:64] for line in lines if line[64:66] == "  "}
+
+
+def fail(state: Any, host: Any, error: Exception) -> None:
+    """Leave this host out from here on, and say why; the others go on."""
+    kind = error.kind if isinstance(error, RefusedError) else "failed"
+    message = str(error) if kind != "failed" else f"{type(error).__name__}: {error}"
+    emit(kind, host=host.name, message=message)
+    host.log_styled(message, fg="red")
+    try:
+        state.fail_hosts({host})
+    except PyinfraError:
+        if not state.active_hosts:
+            raise  # "No hosts remaining!": pyinfra ends here, and so do we

@@ -1,0 +1,42 @@
+"""The first and last words of a deploy on a host: waiting for the others, and remembering."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from importlib.metadata import version
+from typing import Any
+
+from pyinfra.api.command import FileUploadCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from deploy import applied, begin
+from platforms import ops
+
+
+@operation()
+def barrier() -> Generator[Any, None, None]:
+    """Nothing. Pyinfra orders operations per host only; one that every host has is where they
+    wait for each other."""
+    yield from ()
+
+
+@operation()
+def remember() -> Generator[FileUploadCommand, None, None]:
+    """Write down what was applied, if that is not written there yet. The last operation."""
+    data = host.connector_data
+    before: applied.Applied = data["releve_applied"]
+    placed = dict(data["releve_placed"])
+    entry = applied.after(
+        before,
+        digest=data["releve_digest"],
+        at=begin.now(),
+        who=begin.who(),
+        releve=version("releve"),
+        placed=placed,
+        found=data["releve_found"],
+    )
+    if entry is before:
+        return
+    text = applied.render(entry).encode()
+    yield ops.Placed(ops.File(applied.PATH, text, mode=0o600, secret=True))

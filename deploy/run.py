@@ -1,0 +1,240 @@
+"""`run`: the plain `pyinfra` command as a subprocess, and what it did as a `Report`.
+
+A subprocess, because pyinfra replaces Python's sockets and threads by gevent's for the whole
+process, and its API mode does not keep hosts apart as its command does. It tells what it does
+on a pipe (`deploy.events`); its own log goes to a file that only we can read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import roles
+from deploy import keys
+from deploy.report import Change, HostReport, Report
+from inventories.model import Inventory
+from inventories.secrets import Secrets
+
+STAGES = ("install", "configure", "activate")
+Listener = Callable[[str, str], None]
+
+# Our own bookkeeping: neither a change of the host nor worth a line.
+_SILENT = frozenset(("Remember what was applied", "Wait for the other hosts"))
+
+_REMEDY = {
+    "unreachable": "Check that it runs and that you reach it, then run this again.",
+    "busy": "Run this again when that has ended.",
+    "refused": "",
+    "failed": "Fix that on the host or in the inventory and run this again: it continues there.",
+}
+
+
+class UsageError(Exception):
+    """What was asked for is not in the inventory."""
+
+    exit_code = 64
+
+
+def selection(
+    inventory: Inventory, limit: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Given names of hosts and services, return the hosts to visit and the only services to touch
+    there (empty: all). No names: every host. Raise UsageError for a name that is neither."""
+    unknown = [n for n in limit if n not in inventory.hosts and n not in inventory.services]
+    if unknown:
+        there = ", ".join([*inventory.hosts, *inventory.services])
+        raise UsageError(f"no host or service is named {', '.join(unknown)}. There is: {there}")
+    if not limit:
+        return tuple(inventory.hosts), ()
+    hosts = [n for n in limit if n in inventory.hosts]
+    services = [n for n in limit if n in inventory.services]
+    only = list(services)
+    if only:
+        # A host that is named itself gets all of its services.
+        only += [s.id for name in hosts for s in inventory.services_on(name)]
+    hosts += [inventory.services[n].host for n in services]
+    return tuple(dict.fromkeys(hosts)), tuple(dict.fromkeys(only))
+
+
+def run(
+    inventory_file: Path,
+    *,
+    stages: Sequence[str] = STAGES,
+    limit: Sequence[str] = (),
+    dry: bool = False,
+    older: bool = False,
+    on_progress: Listener | None = None,
+) -> Report:
+    """Bring the hosts to what the inventory says; with `dry`, only find out what that would be.
+
+    `stages`: some of install, configure, activate. `limit`: names of hosts or services.
+    `older`: go back to an inventory that was applied before the last one.
+    `on_progress(host, message)` is called while it runs, from this thread.
+    Raise InventoryError, UsageError, or what opening the secrets raises; what happens to a host
+    is in the report, never an exception.
+    """
+    inventory = roles.load(inventory_file)
+    if unknown := set(stages) - set(STAGES):
+        raise UsageError(f"there is no stage {', '.join(sorted(unknown))}")
+    hosts, only = selection(inventory, limit)
+    report = Report(dry=dry, hosts={name: HostReport(name) for name in hosts})
+    secrets = Secrets.open(inventory_file)
+    if dry:
+        report.made_secrets = keys.missing(inventory, secrets)
+        if report.made_secrets:
+            return _before_keys(report)
+    else:
+        report.made_secrets = keys.ensure(inventory, secrets)
+    started = time.monotonic()
+    environment = {
+        **os.environ,
+        "RELEVE_STAGES": ",".join(stages),
+        "RELEVE_SERVICES": ",".join(only),
+        "PYINFRA_PROGRESS": "off",
+    }
+    environment.pop("RELEVE_OLDER", None)
+    if older:
+        environment["RELEVE_OLDER"] = "1"
+    _pyinfra(inventory_file, hosts, environment, report, on_progress)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _before_keys(report: Report) -> Report:
+    """A plan for hosts that never had a deploy: without their keys no file can be compared."""
+    for host in report.hosts.values():
+        host.changes.append(
+            Change(
+                "First deploy: the keys of the hosts are made, and everything is set up",
+                tuple(f"new secret {name}" for name in report.made_secrets),
+            )
+        )
+    return report
+
+
+def _pyinfra(
+    inventory_file: Path,
+    hosts: Iterable[str],
+    environment: dict[str, str],
+    report: Report,
+    on_progress: Listener | None,
+) -> None:
+    site = Path(__file__).with_name("site.py")
+    limits = [word for name in hosts for word in ("--limit", name)]
+    argv = [
+        *(sys.executable, "-m", "pyinfra", f"@releve/{inventory_file.resolve()}", str(site)),
+        *("--json", "--dry" if report.dry else "-y", *limits),
+    ]
+    reading, writing = os.pipe()
+    environment["RELEVE_EVENTS_FD"] = str(writing)
+    with (
+        tempfile.TemporaryFile() as answer,
+        tempfile.TemporaryFile() as log,
+        # In the project's folder: pyinfra runs a config.py of the current one.
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=answer,
+            stderr=log,
+            env=environment,
+            pass_fds=(writing,),
+            cwd=site.parent.parent,
+        ) as process,
+    ):
+        os.close(writing)
+        diffs: dict[tuple[str, str], list[str]] = {}
+        try:
+            with os.fdopen(reading, "rb") as events:
+                for line in events:
+                    _take(json.loads(line), report, diffs, on_progress)
+        except BaseException:
+            process.terminate()
+            raise
+        process.wait()
+        answer.seek(0)
+        log.seek(0)
+        _conclude(process.returncode, answer, log, report, diffs)
+
+
+def _take(
+    event: Mapping[str, Any],
+    report: Report,
+    diffs: dict[tuple[str, str], list[str]],
+    on_progress: Listener | None,
+) -> None:
+    """Write one event into the report."""
+    host = report.hosts.get(event.get("host", ""))
+    if host is None:
+        return
+    kind = event["kind"]
+    if kind == "diff":
+        texts = diffs.setdefault((host.host, event["op"]), [])
+        if event["text"] not in texts:
+            texts.append(event["text"])
+    elif kind == "drift":
+        host.drift = tuple((path, what) for path, what in event["files"])
+        host.drift_since = event["since"]
+    elif kind == "operation":
+        name = event["name"].replace(" | ", ": ")
+        if not event["ok"]:
+            host.operation = name
+            host.error = event["error"] or "it ended with an error and said nothing"
+            host.state = "failed"
+            host.remedy = _REMEDY["failed"]
+        elif event["changed"] and name not in _SILENT:
+            host.changes.append(Change(name, tuple(diffs.get((host.host, event["op"]), ()))))
+        if on_progress and name not in _SILENT and (event["changed"] or not event["ok"]):
+            on_progress(host.host, name if event["ok"] else f"{name}: {host.error}")
+    elif kind in _REMEDY:
+        host.state = kind
+        host.error = event["message"]
+        host.remedy = _REMEDY[kind]
+        if on_progress:
+            on_progress(host.host, host.error)
+
+
+def _conclude(
+    code: int,
+    answer: IO[bytes],
+    log: IO[bytes],
+    report: Report,
+    diffs: Mapping[tuple[str, str], Sequence[str]],
+) -> None:
+    """Add what only pyinfra's last words say: a plan's operations, hosts that failed silently."""
+    try:
+        said = json.loads(answer.read())
+    except ValueError:
+        said = None
+    if said is None:
+        # "No hosts remaining!" and the like: each host's own event says why. When there is none
+        # for any host, pyinfra itself failed, and its log is all we have.
+        if all(host.ok for host in report.hosts.values()):
+            tail = log.read().decode(errors="replace").strip().splitlines()[-15:]
+            for host in report.hosts.values():
+                host.state = "failed"
+                host.error = f"pyinfra ended with code {code}: " + "\n".join(tail)
+                host.remedy = "This is a fault of the program: please report it with that text."
+        return
+    if report.dry:
+        for operation in said["plan"]:
+            name = operation["name"].replace(" | ", ": ")
+            for name_of_host in operation["hosts_with_change"]:
+                host = report.hosts[name_of_host]
+                if name not in _SILENT and host.ok:
+                    texts = diffs.get((name_of_host, operation["op_hash"]), ())
+                    host.changes.append(Change(name, tuple(texts)))
+        return
+    for name_of_host in said["results"]["failed_hosts"]:
+        host = report.hosts[name_of_host]
+        if host.ok:
+            host.state = "failed"
+            host.error = "a question to the host was not answered"
+            host.remedy = _REMEDY["failed"]
