@@ -216,7 +216,7 @@ def judge(
             TypeError,
             ValueError,
             IndexError,
-            ZeroDivisionError,
+            ArithmeticError,
             AttributeError,
         ) as error:
             found[name] = Finding(

@@ -28,8 +28,9 @@ class Job:
     look: Callable[[float], Sequence[Result]]
 
 
-def run(jobs: Sequence[Job], at_most: float) -> list[Result]:
-    """Run all jobs and return their results, in the order of the jobs, within `at_most` seconds.
+def run(jobs: Sequence[Job], at_most: float) -> tuple[list[Result], bool]:
+    """Run all jobs within `at_most` seconds; return their results, in the order of the jobs, and
+    whether every job reported.
 
     A job that has not reported by then gets level unknown, and so does one that fails in a way
     it does not know. Its thread is left behind as a daemon: it cannot keep the program.
@@ -82,8 +83,9 @@ def run(jobs: Sequence[Job], at_most: float) -> list[Result]:
             continue
         found[index] = results
     late = f"not looked at: the run's {at_most:.0f} s were over"
-    return [
+    results = [
         result
         for index, job in enumerate(jobs)
         for result in found.get(index, [Result(i, job.kind, "unknown", late) for i in job.ids])
     ]
+    return results, len(found) == len(jobs)

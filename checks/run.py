@@ -31,12 +31,13 @@ class UnknownAddress(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a run: results in the inventory's order, what hosts said of themselves, and
-    how long all of it took (seconds)."""
+    """What came of a run: results in the inventory's order, how long all of it took (seconds),
+    what hosts said of themselves, and whether every look was made before the time was up."""
 
     results: tuple[Result, ...]
     seconds: float
     statuses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    complete: bool = True
 
 
 def chooser(patterns: Sequence[str]) -> Callable[[str], bool]:
@@ -124,9 +125,10 @@ def run(
         raise NothingChosen(
             f"no check is called {', '.join(only)}. `releve check FILE --format json` lists them."
         )
-    found = pool.run(jobs, at_most)
+    found, complete = pool.run(jobs, at_most)
     chosen = tuple(result for result in found if wanted(result.id))
-    return Run(chosen, time.monotonic() - began, statuses)
+    # A copy: a look that was left behind may still write.
+    return Run(chosen, time.monotonic() - began, dict(statuses), complete)
 
 
 def _expected(inventory: Inventory) -> inside.Expected:

@@ -1,0 +1,178 @@
+"""Whom to tell what: changes only, grouped, in the organisation's language. Pure but for `send`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from checks.history import BAD, Channel, Memory, State
+from checks.report import printable
+from checks.result import ORDER, Level
+
+# Patience of its own (seconds): these mend themselves within a night and a day.
+PATIENCE: Mapping[str, float] = {"updates": 36 * 3600.0, "reboot": 36 * 3600.0}
+SECONDS = 30.0
+MAX_LINES = 40
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A problem to tell of."""
+
+    check: str
+    level: Level
+    message: str
+    since: float
+
+
+@dataclass(frozen=True)
+class Well:
+    """A recovery to tell of; `lasted` in seconds."""
+
+    check: str
+    lasted: float
+
+
+@dataclass(frozen=True)
+class News:
+    """What one channel does not know yet."""
+
+    bad: tuple[Bad, ...]
+    well: tuple[Well, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.bad or self.well)
+
+
+def news(state: State, channel: Channel, after: int, now: float) -> News:
+    """What `channel` must be told: problems that are new to it, or grew worse, and were there
+    `after` times in a row; recoveries that held as long. Nothing twice."""
+    bad: list[Bad] = []
+    well: list[Well] = []
+    for check, memory in state.checks.items():
+        told = channel.told.get(check)
+        if memory.level in BAD:
+            worse = told is None or ORDER.index(memory.level) < ORDER.index(told)
+            if worse and memory.bad >= after and _patient_enough(check, memory, now):
+                bad.append(Bad(check, memory.level, memory.message, memory.since))
+        elif told is not None and memory.well >= after:
+            well.append(Well(check, now - channel.began.get(check, now)))
+    bad.sort(key=lambda item: ORDER.index(item.level))
+    return News(tuple(bad), tuple(well))
+
+
+def _patient_enough(check: str, memory: Memory, now: float) -> bool:
+    return now - memory.since >= PATIENCE.get(check.partition(".")[2], 0.0)
+
+
+def told(channel: Channel, what: News, state: State) -> None:
+    """Note that `channel` knows `what` now, and forget checks that no longer exist."""
+    for item in what.bad:
+        channel.told[item.check] = item.level
+        channel.began.setdefault(item.check, item.since)
+    for gone in [item.check for item in what.well] + [
+        check for check in channel.told if check not in state.checks
+    ]:
+        channel.told.pop(gone, None)
+        channel.began.pop(gone, None)
+
+
+Locale = Literal["fr", "en"]
+_TEXT: Mapping[Locale, Mapping[str, str]] = {
+    "en": {
+        "critical": "CRITICAL", "warning": "warning", "unknown": "unknown",
+        "problem": "{n} problem", "problems": "{n} problems",
+        "recovered": "{n} recovered", "recovereds": "{n} recovered",
+        "bad": "Problems:", "well": "Well again:", "for": "for {time}", "was": "was bad for {time}",
+        "more": "… and {n} more: releve check",
+        "late": "Earlier messages could not be sent for {time}.",
+        "minutes": "{n} min", "hours": "{n} h", "days": "{n} days",
+    },
+    "fr": {
+        "critical": "CRITIQUE", "warning": "avertissement", "unknown": "inconnu",
+        "problem": "{n} problème", "problems": "{n} problèmes",
+        "recovered": "{n} rétabli", "recovereds": "{n} rétablis",
+        "bad": "Problèmes :", "well": "Rétabli :", "for": "depuis {time}",
+        "was": "en panne pendant {time}",
+        "more": "… et {n} de plus : releve check",
+        "late": "Les messages précédents n’ont pas pu être envoyés pendant {time}.",
+        "minutes": "{n} min", "hours": "{n} h", "days": "{n} jours",
+    },
+}  # fmt: skip
+
+
+def _span(seconds: float, words: Mapping[str, str]) -> str:
+    minutes = max(0, int(seconds // 60))
+    if minutes < 120:
+        return words["minutes"].format(n=minutes)
+    if minutes < 48 * 60:
+        return words["hours"].format(n=minutes // 60)
+    return words["days"].format(n=minutes // 1440)
+
+
+def compose(
+    organisation: str, locale: Locale, what: News, now: float, *, silent_since: float = 0.0
+) -> tuple[str, str]:
+    """Title and body of one message that holds all of `what`.
+
+    `silent_since`: when messages began to fail (0: they did not).
+    """
+    words = _TEXT[locale]
+    counts = []
+    for number, one in ((len(what.bad), "problem"), (len(what.well), "recovered")):
+        if number:
+            counts.append(words[one if number == 1 else f"{one}s"].format(n=number))
+    title = f"[{organisation}] {', '.join(counts)}"
+    lines: list[str] = []
+    if silent_since:
+        lines += [words["late"].format(time=_span(now - silent_since, words)), ""]
+    if what.bad:
+        lines.append(words["bad"])
+        for bad in what.bad[:MAX_LINES]:
+            time = words["for"].format(time=_span(now - bad.since, words))
+            lines.append(f"- {bad.check} ({words[bad.level]}, {time}): {bad.message}")
+        if len(what.bad) > MAX_LINES:
+            lines.append(words["more"].format(n=len(what.bad) - MAX_LINES))
+    if what.well:
+        lines += [""] if what.bad else []
+        lines.append(words["well"])
+        for well in what.well[:MAX_LINES]:
+            time = words["was"].format(time=_span(well.lasted, words))
+            lines.append(f"- {well.check} ({time})")
+        if len(what.well) > MAX_LINES:
+            lines.append(words["more"].format(n=len(what.well) - MAX_LINES))
+    return printable(title), "\n".join(printable(line) for line in lines)
+
+
+class NotSent(Exception):
+    """A message did not get through. The text never holds the channel's address."""
+
+
+def send(url: str, title: str, body: str) -> None:
+    """Send one message over a channel of the apprise library, in at most SECONDS.
+
+    Raise NotSent.
+    """
+    import logging
+
+    import apprise
+
+    # Its log lines may hold the address, which often is a secret.
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+    channel = apprise.Apprise()
+    if not channel.add(url):
+        raise NotSent("its address is not one that the apprise library understands")
+    outcome: list[bool] = []
+
+    def deliver() -> None:
+        outcome.append(bool(channel.notify(title=title, body=body)))
+
+    thread = threading.Thread(target=deliver, daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    if not outcome:
+        raise NotSent(f"no answer in {SECONDS:.0f} s" if thread.is_alive() else "it failed inside")
+    if not outcome[0]:
+        raise NotSent("the channel refused the message or cannot be reached")

@@ -1,0 +1,156 @@
+"""What looks say of servers that misbehave, and that every look ends in time."""
+
+from __future__ import annotations
+
+import resource
+import ssl
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from checks import http, tls
+
+Serve = Any  # see conftest.py
+Authority = Any
+NAME = "site.test.example"
+
+
+def get(port: int, trust: Path, seconds: float = 5.0, path: str = "/") -> http.Answer:
+    return http.fetch(
+        f"https://{NAME}:{port}{path}",
+        lambda _: ["127.0.0.1"],
+        tls.context(trust),
+        time.monotonic() + seconds,
+    )
+
+
+def test_a_page_and_its_certificate_come_in_one_look(
+    serve: Serve, talks: SimpleNamespace, root: Authority, trust: Path
+) -> None:
+    answer = get(serve(talks.page(b"hello"), [root.issue(NAME)]), trust)
+    assert (answer.status, answer.body) == (200, b"hello")
+    assert answer.certificate is not None
+    assert answer.certificate.issuer == "Test Root"
+    assert 88 < (answer.certificate.not_after - time.time()) / tls.DAY < 90
+
+
+def test_a_chain_through_an_intermediate_holds_when_it_is_sent(
+    serve: Serve, talks: SimpleNamespace, root: Authority, trust: Path
+) -> None:
+    middle = root.issue("Middle", authority=True)
+    leaf = middle.issue(NAME)
+    assert get(serve(talks.page(b"x"), [leaf, middle]), trust).status == 200
+    with pytest.raises(tls.CertificateRefused, match=r"Middle.*intermediate.*fullchain"):
+        get(serve(talks.page(b"x"), [leaf]), trust)
+
+
+@pytest.mark.parametrize(
+    ("subject", "begins", "ends", "said"),
+    [
+        (NAME, -90, -3, r"expired on 20\d\d-\d\d-\d\d"),
+        ("other.test.example", -1, 89, r"not for site\.test\.example: it is for other\.test\.ex"),
+        (NAME, 5, 89, "not valid yet"),
+    ],
+)
+def test_a_refused_certificate_is_explained(
+    serve: Serve,
+    talks: SimpleNamespace,
+    root: Authority,
+    trust: Path,
+    subject: str,
+    begins: float,
+    ends: float,
+    said: str,
+) -> None:
+    port = serve(talks.page(b"x"), [root.issue(subject, begins=begins, ends=ends)])
+    with pytest.raises(tls.CertificateRefused, match=said):
+        get(port, trust)
+
+
+def test_a_placeholder_certificate_is_recognised(
+    serve: Serve, talks: SimpleNamespace, root: Authority, trust: Path
+) -> None:
+    stranger = talks.stranger()
+    with pytest.raises(tls.CertificateRefused, match="browsers do not know"):
+        get(serve(talks.page(b"x"), [stranger]), trust)
+
+
+@pytest.mark.parametrize(
+    ("talk", "said"),
+    [("drip", "too slowly"), ("silent", "too slowly"), ("close", "hangs up without an answer")],
+)
+def test_a_look_ends_at_its_deadline(
+    serve: Serve, talks: SimpleNamespace, root: Authority, trust: Path, talk: str, said: str
+) -> None:
+    port = serve(getattr(talks, talk), [root.issue(NAME)])
+    began = time.monotonic()
+    with pytest.raises(http.Unreachable, match=said):
+        get(port, trust, seconds=0.6)
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_server_that_never_begins_tls_is_given_up(
+    serve: Serve, talks: SimpleNamespace, trust: Path
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(http.Unreachable, match="says nothing"):
+        get(serve(talks.mute), trust, seconds=0.5)
+    assert time.monotonic() - began < 1.5
+
+
+def test_plain_http_and_closed_ports_are_named(
+    serve: Serve, talks: SimpleNamespace, trust: Path
+) -> None:
+    with pytest.raises(http.Unreachable, match="encrypted connection fails"):
+        get(serve(talks.page(b"x")), trust)
+    with pytest.raises(http.Unreachable, match="refuses connections on port 1:"):
+        get(1, trust)
+
+
+def test_a_huge_body_is_read_in_part_only(
+    serve: Serve, talks: SimpleNamespace, root: Authority, trust: Path
+) -> None:
+    port = serve(talks.endless, [root.issue(NAME)])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    answer = get(port, trust)
+    assert len(answer.body) == http.MAX_BODY
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # KiB
+
+
+def test_redirects_are_followed_but_not_in_circles_nor_into_the_open(
+    serve: Serve, talks: SimpleNamespace, root: Authority, trust: Path
+) -> None:
+    seen: list[bytes] = []
+
+    def talk(sock: ssl.SSLSocket) -> None:
+        path = sock.recv(65536).split(b" ")[1]
+        seen.append(path)
+        to = {
+            b"/": "/welcome?a=b",
+            b"/circle": "/circle2",
+            b"/circle2": "/circle",
+            b"/open": "http://site.test.example/",
+            b"/far": "/far" + "r" * len(seen),
+            b"/evil": "https://site.test.example:99999999/",
+            b"/split": "/a b",
+        }.get(path if not path.startswith(b"/farr") else b"/far")
+        fields = f"Location: {to}\r\n" if to else ""
+        status = "302 Found" if to else "200 OK"
+        sock.sendall(f"HTTP/1.1 {status}\r\n{fields}Content-Length: 2\r\n\r\nok".encode())
+
+    port = serve(talk, [root.issue(NAME)])
+    assert get(port, trust).body == b"ok"
+    assert seen == [b"/", b"/welcome?a=b"]
+    for path, said in (
+        ("/circle", "in a circle"),
+        ("/open", "not encrypted"),
+        ("/far", "more than 5 redirects"),
+        ("/evil", "which is no address"),
+        ("/split", "malformed address"),
+    ):
+        with pytest.raises(http.Unreachable, match=said):
+            get(port, trust, path=path)
+    assert b"/a" not in seen
