@@ -17,7 +17,8 @@ from lab.disks import Disk
 from lab.errors import LabError
 from lab.network import NAMESPACES
 
-_POWER_OFF = signal.SIGRTMIN + 4  # to systemd-nspawn: an orderly poweroff (systemd-nspawn(1))
+# What systemd-nspawn passes on to the host's systemd when it gets SIGTERM itself: power off.
+_POWER_OFF = "SIGRTMIN+4"
 _CAPABILITIES = "CAP_NET_ADMIN,CAP_NET_RAW"  # nftables and ping fail without
 
 
@@ -54,7 +55,7 @@ class Machine:
             f"--machine={self.namespace}", f"--hostname={self.folder.name}",
             "--register=no", "--keep-unit", "--settings=no", "--console=pipe",
             "--resolv-conf=off", "--timezone=off", "--link-journal=no",
-            f"--capability={_CAPABILITIES}", *binds,
+            f"--capability={_CAPABILITIES}", f"--kill-signal={_POWER_OFF}", *binds,
         ]  # fmt: skip
         if Path("/run/systemd/system").is_dir():
             # This machine's systemd must leave the host's control groups alone.
@@ -63,6 +64,8 @@ class Machine:
                 f"--unit={self.namespace}", "--property=Delegate=yes", "--", *argv,
             ]  # fmt: skip
         processes.spawn(argv, self.log)
+        # For a moment after its start a process shows no arguments: wait until we can see it.
+        processes.wait_for(self.running, 5)
 
     def wait(self, address: str, seconds: float = 60.0) -> None:
         """Wait until it accepts SSH sessions. Raise LabError with its last words."""
@@ -81,7 +84,7 @@ class Machine:
 
     def power_off(self, seconds: float = 30.0) -> None:
         """Switch it off in an orderly way, or pull the plug after `seconds`."""
-        if processes.send(self._ours, _POWER_OFF):
+        if processes.send(self._ours, signal.SIGTERM):
             processes.wait_gone(self._ours, seconds)
         self.pull_plug()
 

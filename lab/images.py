@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -26,7 +27,6 @@ BASE = (
     "nftables", "iproute2", "iputils-ping", "logrotate", "less",
 )  # fmt: skip
 INET = ("bind9", "bind9-utils", "pebble")
-VERSION = 1  # raise when `_finish` changes
 
 _AUTHORITIES = Path("/usr/local/share/ca-certificates")
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -59,7 +59,7 @@ def base(images: Path, release: str, progress: Progress) -> str:
         mirrors.read_all((Path("~/.npmrc").expanduser(), Path("/etc/npmrc"))), dict(os.environ)
     )
     authorities = _authorities()
-    recipe = [VERSION, release, BASE, _DPKG, sources, options, registry, authorities]
+    recipe = [inspect.getsource(_finish), release, BASE, _DPKG, sources, options, registry, authorities]
     name = f"{release}-{_digest(recipe)}"
 
     def build(folder: Path) -> None:
@@ -80,7 +80,7 @@ def inet(images: Path, progress: Progress) -> tuple[str, ...]:
     """Return the names of the layers of the image with the DNS server and the ACME authority,
     lowest first. Raise LabError."""
     below = base(images, "bookworm", progress)
-    name = f"inet-{_digest([VERSION, below, INET])}"
+    name = f"inet-{_digest([below, INET])}"
 
     def build(folder: Path) -> None:
         progress("adding the DNS server and the ACME authority to it (once)")
