@@ -3,3 +3,17 @@
 
 class LabError(Exception):
     """The lab cannot do it. The message says what happened, where, and what to do."""
+
+    exit_code = 1
+
+
+class Busy(LabError):
+    """Another process holds the lock."""
+
+    exit_code = 75
+
+
+class NotAllowed(LabError):
+    """Not root."""
+
+    exit_code = 77

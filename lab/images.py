@@ -59,7 +59,16 @@ def base(images: Path, release: str, progress: Progress) -> str:
         mirrors.read_all((Path("~/.npmrc").expanduser(), Path("/etc/npmrc"))), dict(os.environ)
     )
     authorities = _authorities()
-    recipe = [inspect.getsource(_finish), release, BASE, _DPKG, sources, options, registry, authorities]
+    recipe = [
+        inspect.getsource(_finish),
+        release,
+        BASE,
+        _DPKG,
+        sources,
+        options,
+        registry,
+        authorities,
+    ]
     name = f"{release}-{_digest(recipe)}"
 
     def build(folder: Path) -> None:

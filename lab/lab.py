@@ -26,7 +26,7 @@ from inventories import load
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
 from lab import disks, images, inet, keys, network, processes, state
-from lab.errors import LabError
+from lab.errors import LabError, NotAllowed
 from lab.host import Machine
 from lab.inventory import TSIG_SECRET, Place, inside, to_boot, zones
 from lab.locks import alone
@@ -368,7 +368,7 @@ class Lab:
 
     def _need_root(self) -> None:
         if os.geteuid() != 0:
-            raise LabError(
+            raise NotAllowed(
                 "The lab needs root to make hosts and networks. Run it as root or with sudo"
             )
 

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.errors import LabError
+from lab.errors import Busy
 
 
 @contextlib.contextmanager
 def alone(file: Path, what: str, *, patience: float) -> Iterator[None]:
-    """Hold `file` while the block runs. Wait at most `patience` seconds, then raise LabError
+    """Hold `file` while the block runs. Wait at most `patience` seconds, then raise Busy
     saying that `what` is in use."""
     file.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -26,7 +26,7 @@ def alone(file: Path, what: str, *, patience: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise LabError(
+                    raise Busy(
                         f"{what} is in use by another process since {patience:.0f} s ({file}). "
                         "Wait for it or end it, then try again"
                     ) from None
