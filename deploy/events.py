@@ -54,6 +54,7 @@ class Progress(BaseStateCallback):
         def tell(success: bool, commands: list[Any], output: Any, **more: Any) -> None:
             complete(success, commands, output, **more)
             values = {"host": host.name, "op": op_hash, "name": name}
+            values["ignored"] = bool(data.global_arguments["_ignore_errors"])
             values |= {"ok": success, "changed": success and bool(commands)}
             if not success:
                 said = "\n".join(output.output_lines[-12:])

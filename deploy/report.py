@@ -27,6 +27,8 @@ class HostReport:
     operation: str = ""  # the one that failed
     error: str = ""
     remedy: str = ""
+    warnings: list[str] = field(default_factory=list)
+    unremembered: bool = False  # in a plan: this inventory is not the one written down there
     drift: tuple[tuple[str, str], ...] = ()
     drift_since: str = ""
 

@@ -27,7 +27,8 @@ STAGES = ("install", "configure", "activate")
 Listener = Callable[[str, str], None]
 
 # Our own bookkeeping: neither a change of the host nor worth a line.
-_SILENT = frozenset(("Remember what was applied", "Wait for the other hosts"))
+_REMEMBER = "Remember what was applied"
+_SILENT = frozenset((_REMEMBER, "Wait for the other hosts"))
 
 _REMEDY = {
     "unreachable": "Check that it runs and that you reach it, then run this again.",
@@ -184,7 +185,9 @@ def _take(
         host.drift_since = event["since"]
     elif kind == "operation":
         name = event["name"].replace(" | ", ": ")
-        if not event["ok"]:
+        if not event["ok"] and event["ignored"]:
+            host.warnings.append(f"{name}: {event['error']}")
+        elif not event["ok"]:
             host.operation = name
             host.error = event["error"] or "it ended with an error and said nothing"
             host.state = "failed"
@@ -192,7 +195,7 @@ def _take(
         elif event["changed"] and name not in _SILENT:
             host.changes.append(Change(name, tuple(diffs.get((host.host, event["op"]), ()))))
         if on_progress and name not in _SILENT and (event["changed"] or not event["ok"]):
-            on_progress(host.host, name if event["ok"] else f"{name}: {host.error}")
+            on_progress(host.host, name if event["ok"] else f"{name}: {event['error']}")
     elif kind in _REMEDY:
         host.state = kind
         host.error = event["message"]
@@ -228,6 +231,7 @@ def _conclude(
             name = operation["name"].replace(" | ", ": ")
             for name_of_host in operation["hosts_with_change"]:
                 host = report.hosts[name_of_host]
+                host.unremembered |= name == _REMEMBER
                 if name not in _SILENT and host.ok:
                     texts = diffs.get((name_of_host, operation["op_hash"]), ())
                     host.changes.append(Change(name, tuple(texts)))

@@ -1,0 +1,25 @@
+"""`releve plan`: what a deploy would change."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Show what a deploy would change.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--limit", multiple=True, metavar="HOST|SERVICE", help="Only these. Repeatable.")
+@click.option("--older", is_flag=True, help="Plan for an inventory older than the one applied.")
+def plan(file: Path, limit: tuple[str, ...], older: bool) -> None:
+    """Show what `releve deploy FILE` would change on each host and in DNS. Changes nothing.
+
+    Exit code: 0 nothing to change, 2 something, 69 a host cannot be reached, 1 something else
+    stands in the way.
+    """
+    from deploy import everything, text
+
+    found = everything.plan(file, limit=limit, older=older)
+    click.echo(text.plan(found.report, found.zones), nl=False)
+    sys.exit(found.exit_code)

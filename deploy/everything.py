@@ -1,0 +1,111 @@
+"""Hosts and DNS together, in the order in which they depend on each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import roles
+from deploy import dns
+from deploy.report import HostReport, Report
+from deploy.run import Listener, run, selection
+from inventories.model import Inventory
+from inventories.secrets import Secrets
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A plan, or what a deploy did. `zones`: zones that differ, or that still differ."""
+
+    report: Report
+    zones: tuple[dns.ZonePlan, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything differs, on a host or in DNS."""
+        return self.report.changed or any(zone.differences for zone in self.zones)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a deploy has anything to do, be it only to remember this inventory."""
+        return self.changed or any(host.unremembered for host in self.report.hosts.values())
+
+    @property
+    def exit_code(self) -> int:
+        """As in docs/architecture.md. DNS that we could not change is a failure of a deploy;
+        records that people have to change themselves are not."""
+        if self.report.exit_code not in (0, 2):
+            return self.report.exit_code
+        if self.report.dry:
+            return 2 if self.changed else 0
+        return 1 if any(zone.error and zone.automatic for zone in self.zones) else 0
+
+
+def plan(file: Path, *, limit: Sequence[str] = (), older: bool = False) -> Outcome:
+    """What would change. Raise as `run` does."""
+    inventory = roles.load(file)
+    found = dns.plan(inventory, _services(inventory, limit))
+    return Outcome(run(file, limit=limit, dry=True, older=older), found)
+
+
+def deploy(
+    file: Path,
+    *,
+    limit: Sequence[str] = (),
+    older: bool = False,
+    on_progress: Listener | None = None,
+) -> Outcome:
+    """Install and configure, then DNS, then activate: a certificate is only issued for a name
+    that leads here. When DNS is right already, all of it is one run. Raise as `run` does."""
+    inventory = roles.load(file)
+    zones = dns.plan(inventory, _services(inventory, limit))
+    if not any(zone.differences for zone in zones):
+        report = run(file, limit=limit, older=older, on_progress=on_progress)
+        return Outcome(report, tuple(zone for zone in zones if zone.error))
+    first = run(
+        file, stages=("install", "configure"), limit=limit, older=older, on_progress=on_progress
+    )
+    ready = [name for name, host in first.hosts.items() if host.ok]
+    served = {inventory.services[s].host for s in _services(inventory, limit)}
+    if served <= set(ready):
+        say = on_progress or (lambda _host, _message: None)
+        zones = dns.apply(zones, Secrets.open(file), lambda text: say("DNS", text))
+    if not ready:
+        return Outcome(first, zones)
+    # Names of services stay: they also say which services of a host to leave alone.
+    rest = [n for n in limit if n in ready or inventory.services.get(n) in _on(inventory, ready)]
+    second = run(
+        file, stages=("activate",), limit=rest or ready, older=older, on_progress=on_progress
+    )
+    return Outcome(merged(first, second), zones)
+
+
+def _on(inventory: Inventory, hosts: Sequence[str]) -> list[object]:
+    return [s for host in hosts for s in inventory.services_on(host)]
+
+
+def _services(inventory: Inventory, limit: Sequence[str]) -> tuple[str, ...]:
+    """The services that a deploy with this limit touches."""
+    hosts, only = selection(inventory, limit)
+    return only or tuple(s.id for host in hosts for s in inventory.services_on(host))
+
+
+def merged(first: Report, second: Report) -> Report:
+    """Two runs over the same hosts as one report. Pure."""
+    hosts: dict[str, HostReport] = {}
+    for name, one in first.hosts.items():
+        two = second.hosts.get(name)
+        if two is None:
+            hosts[name] = one
+            continue
+        two.changes[:0] = one.changes
+        two.warnings[:0] = one.warnings
+        two.drift, two.drift_since = one.drift, one.drift_since
+        hosts[name] = two
+    return Report(
+        dry=first.dry,
+        hosts=hosts,
+        seconds=first.seconds + second.seconds,
+        made_secrets=first.made_secrets,
+    )

@@ -1,0 +1,79 @@
+"""Reports for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from deploy.dns import ZonePlan
+from deploy.report import HostReport, Report
+
+
+def plan(report: Report, zones: Sequence[ZonePlan] = ()) -> str:
+    """What a deploy would change, host by host, then DNS. Ends with one line that sums it up."""
+    lines: list[str] = []
+    for host in report.hosts.values():
+        lines += _host(host, "would change")
+    lines += dns(zones)
+    hosts = sum(1 for host in report.hosts.values() if host.changed)
+    records = sum(len(zone.differences) for zone in zones)
+    if not hosts and not records:
+        lines.append(
+            "Nothing to change." if report.ok else "Nothing to change where we could look."
+        )
+    else:
+        sums = f"{_count(hosts, 'host')}, {_count(records, 'DNS record set')}"
+        lines.append(f"Would change: {sums}.")
+    return "\n".join(lines) + "\n"
+
+
+def result(report: Report) -> str:
+    """What a deploy did: what changed, and for each host that failed what, why, what to do."""
+    lines: list[str] = []
+    for host in report.hosts.values():
+        lines += _host(host, "changed", details=False)
+    good = sum(1 for host in report.hosts.values() if host.ok)
+    if report.ok and not report.changed:
+        lines.append(f"Nothing to change: {_count(good, 'host')} as the inventory says.")
+    elif report.ok:
+        lines.append(f"Done: {_count(good, 'host')} as the inventory says.")
+    else:
+        bad = ", ".join(host.host for host in report.hosts.values() if not host.ok)
+        lines.append(f"Not done: {bad}. Done: {_count(good, 'host')}. Running it again continues.")
+    return "\n".join(lines) + "\n"
+
+
+def _host(host: HostReport, verb: str, *, details: bool = True) -> list[str]:
+    lines = []
+    if host.drift:
+        lines.append(f"  changed by hand since the last deploy ({host.drift_since}):")
+        lines += [f"    {path} ({what})" for path, what in host.drift]
+    for change in host.changes:
+        lines.append(f"  {verb}: {change.operation}")
+        if details:
+            lines += [f"      {line}" for text in change.details for line in text.splitlines()]
+    lines += [f"  warning: {line}" for text in host.warnings for line in text.splitlines()]
+    if not host.ok:
+        where = f" at {host.operation!r}" if host.operation else ""
+        lines.append(f"  {host.state}{where}:")
+        lines += [f"      {line}" for line in host.error.splitlines()]
+        lines += [f"      {host.remedy}"] if host.remedy else []
+    return [host.host, *lines] if lines else []
+
+
+def dns(zones: Iterable[ZonePlan]) -> list[str]:
+    """The differences in DNS, and for manual zones what people have to do."""
+    lines: list[str] = []
+    for zone in zones:
+        if not zone.differences and not zone.error:
+            continue
+        lines.append(f"DNS of {zone.zone.id}")
+        if zone.error:
+            lines += [f"      {line}" for line in zone.error.splitlines()]
+        if zone.differences and not zone.automatic:
+            lines.append("  by hand, at whoever hosts this zone; then run this again:")
+        lines += [f"      {line}" for line in zone.fragment.splitlines()]
+    return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
