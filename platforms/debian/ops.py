@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from pathlib import Path
 
 from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
@@ -59,8 +60,9 @@ def configure_web(inventory: Inventory) -> None:
     """Queue what all sites of the host share, once per host."""
     if not once("web configuration"):
         return
+    folder = Path(host.data.get("releve_inventory") or ".").parent
     ops.place(
-        items=web.shared(inventory, web.authority_of(inventory)),
+        items=web.shared(inventory, web.authority_of(inventory, folder)),
         name="nginx and certificates: configuration",
     )
     ensure(

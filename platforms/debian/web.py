@@ -32,9 +32,9 @@ class NotAtRoot(ValueError):
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _environment(folder: Path) -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -45,8 +45,13 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill one of `templates/`; a value that is missing is an error."""
-    return _environment().get_template(template).render(**values)
+    """Fill one of the platform's `templates/`; a value that is missing is an error."""
+    return render_file(_HERE / "templates" / template, **values)
+
+
+def render_file(template: Path, **values: Any) -> str:
+    """Fill a role's own template; a value that is missing is an error."""
+    return _environment(template.parent).get_template(template.name).render(**values)
 
 
 def site(service: Service, body: str, *, upload_mb: int = 10, framed: bool = False) -> File:
@@ -122,10 +127,10 @@ def dehydrated_config(inventory: Inventory, authority: str | None = None) -> str
     return f"# Written by Relève; changes are lost.\n{lines}"
 
 
-def authority_of(inventory: Inventory) -> str | None:
+def authority_of(inventory: Inventory, folder: Path) -> str | None:
     """The PEM text of the inventory's private ACME authority, or None for a public one.
 
-    Raise OSError when the file that the inventory names cannot be read.
+    `folder` is where the inventory file lies. Raise OSError when the file cannot be read.
     """
     trust = inventory.certificates.trust
-    return Path(trust).read_text(encoding="ascii") if trust else None
+    return (folder / trust).read_text(encoding="ascii") if trust else None

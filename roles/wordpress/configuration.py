@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import jinja2
-
 from inventories.model import Inventory, Service
 from platforms.debian import web
 from platforms.debian.steps import Step
@@ -38,25 +36,22 @@ _UNITS = "/etc/systemd/system"
 
 
 def _template(name: str, service: Service) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        # PHP, not HTML; what is filled in comes from the narrow types of the inventory's model.
-        autoescape=False,  # noqa: S701
-    )
-    return environment.get_template(name).render(
-        service=service, settings=wordpress.settings(service), wordpress=wordpress
+    return web.render_file(
+        Path(__file__).parent / "templates" / name,
+        service=service,
+        settings=wordpress.settings(service),
+        wordpress=wordpress,
     )
 
 
 def programs() -> tuple[Item, ...]:
     """The role's own programs on the host."""
     folder = str(Path(wordpress.PROGRAM).parent)
+    files = sorted(p for p in _FILES.iterdir() if p.is_file())
     return (
         Folder("/usr/local/lib/releve"),
         Folder(folder),
-        *(File(f"{folder}/{p.name}", p.read_bytes(), 0o755) for p in sorted(_FILES.iterdir())),
+        *(File(f"{folder}/{p.name}", p.read_bytes(), 0o755) for p in files),
     )
 
 

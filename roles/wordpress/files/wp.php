@@ -136,7 +136,6 @@ function counts(): array
         'attachments' => $of('attachment'),
         'comments' => (int) $wpdb->get_var("SELECT COUNT(*) FROM $wpdb->comments"),
         'users' => (int) $wpdb->get_var("SELECT COUNT(*) FROM $wpdb->users"),
-        'canaries' => count(canaries()),
     ];
 }
 
