@@ -243,7 +243,7 @@ table ip {self.table} {{
         Not between two hosts of one datacenter when neither is named.
         """
         rules = [
-            f'    {side} "h{octet}" numgen random mod 10000 < {round(percent * 100)} drop'
+            f'    {side} "h{octet}" numgen random mod 10000 <= {max(0, round(percent * 100) - 1)} drop'
             for octet, percent in sorted(percents.items())
             if percent > 0
             for side in ("iifname", "oifname")
@@ -252,7 +252,12 @@ table ip {self.table} {{
         if rules:
             text += (
                 "table bridge loss {\n  chain forward {\n"
-                "    type filter hook forward priority 0\n" + "\n".join(rules) + "\n  }\n}\n"
+                "    type filter hook forward priority 0\n"
+                # Neighbours find each other: on a long way, that part is not lost either.
+                "    meta protocol arp accept\n"
+                "    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n"
+                + "\n".join(rules)
+                + "\n  }\n}\n"
             )
         self.inside("nft", "-f", "-", stdin=text.encode())
 
