@@ -96,6 +96,8 @@ def explain(error: Exception) -> tuple[int, str]:
         return UNREACHABLE, f"releve: {error}"
     if isinstance(error, PermissionError):
         return NOT_ALLOWED, f"releve: not allowed: {_os_error(error)}"
+    if isinstance(error, BrokenPipeError):
+        return FAILED, ""  # whoever read our output has gone; there is nobody to tell
     if isinstance(error, OSError):
         return FAILED, f"releve: {_os_error(error)}"
     # Ours say what happened by themselves; a stranger's name helps whoever reports it.
