@@ -67,9 +67,9 @@ def recipients(file: Path) -> None:
     for reader in readers(file):
         kind = reader.key.split(maxsplit=1)[0] if " " in reader.key else "age"
         verdict = "can decrypt" if reader.unusable is None else f"cannot: {reader.unusable}"
-        click.echo(
-            f"{reader.person}: {kind} {(reader.key.split()[1:2] or [reader.key])[0][-12:]}: {verdict}"
-        )
+        words = reader.key.split()
+        tail = (words[1] if len(words) > 1 else words[0])[-12:]
+        click.echo(f"{reader.person}: {kind} …{tail}: {verdict}")
     found = standing(file)
     if found is None:
         click.echo(f"{secrets_file(file)} does not exist yet")

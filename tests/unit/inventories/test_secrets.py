@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def keys(folder: Path) -> dict[str, str]:
-    import pyrage
+    import pyrage  # type: ignore[import-untyped]
 
     own = pyrage.x25519.Identity.generate()
     (folder / "age").write_text(f"# a comment\n{own}\n")
