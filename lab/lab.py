@@ -169,6 +169,8 @@ class Lab:
         with self._alone():
             current = self._state()
             host = self._known(current, host_id)
+            if host_id == _INET:
+                raise LabError("inet cannot be destroyed: it holds the lab's DNS and certificates")
             machine = self._machine(current, host_id)
             machine.pull_plug()
             machine.collect_packages(self._pool)
@@ -197,7 +199,7 @@ class Lab:
             self._machine(current, host_id).pull_plug()
 
     def start(self, host_id: str) -> None:
-        """Switch a host on again, with the same disk. Its cable is plugged in."""
+        """Switch a host on again, with the same disk. Its cable is plugged in, losses end."""
         with self._alone():
             current = self._state()
             self._known(current, host_id)
@@ -242,12 +244,10 @@ class Lab:
             _parallel(turn_back, names)
             for name in names:
                 current.hosts[name].gone = False
-                current.hosts[name].loss = 0.0
             self._save(current)
             if not hosts:
                 self._in_inet(_RESET_ZONES)
             self._boot(current, names)
-            self._network(current).lose(self._losses(current))
 
     # --- faults of the network --------------------------------------------------------------
 
@@ -499,12 +499,13 @@ class Lab:
         off = [n for n in names if not self._machine(current, n).running()]
         for name in off:
             self._machine(current, name).pull_plug()
-            current.hosts[name].cut = False
+            current.hosts[name].cut, current.hosts[name].loss = False, 0.0
         self._save(current)
         for name in names:  # in turn: hosts of one datacenter share its bridge
             host = current.hosts[name]
             if not host.cut:
                 net.ensure_host(host.octet, self._link(current, host))
+        net.lose(self._losses(current))
 
         def one(name: str) -> None:
             host, machine = current.hosts[name], self._machine(current, name)
@@ -521,7 +522,7 @@ class Lab:
                 self._configure_inet(current)
             if name in off:
                 machine.boot(self.root / "cache")
-            if not host.cut:
+            if not (host.cut or host.loss):
                 machine.wait(self._address(current, name))
             if name == _INET:
                 self._await_inet(current)

@@ -243,9 +243,9 @@ table ip {self.table} {{
         Not between two hosts of one datacenter when neither is named.
         """
         rules = [
-            f'    {side} "h{octet}" numgen random mod 10000 <= {max(0, round(percent * 100) - 1)} drop'
+            f'    {side} "h{octet}" numgen random mod 10000 <= {round(percent * 100) - 1} drop'
             for octet, percent in sorted(percents.items())
-            if percent > 0
+            if percent >= 0.01
             for side in ("iifname", "oifname")
         ]
         text = "table bridge loss {\n}\ndelete table bridge loss\n"

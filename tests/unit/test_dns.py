@@ -1,0 +1,74 @@
+"""What is wanted against what DNS answers, as pure functions; TSIG refusals before any network."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools import dns
+
+
+def test_spelling_and_order_are_no_difference() -> None:
+    wanted = [
+        dns.Wanted("Atelier.example", "MX", ("10 MAIL.atelier.example",)),
+        dns.Wanted("atelier.example", "AAAA", ("2001:db8:0:0::1", "2001:db8::2")),
+        dns.Wanted("atelier.example", "TXT", ("v=spf1 mx -all",)),
+        dns.Wanted("atelier.example", "CAA", ('0 issue "ca.example"',)),
+    ]
+    found = {
+        ("atelier.example", "MX"): ("10 mail.atelier.example.",),
+        ("atelier.example", "AAAA"): ("2001:db8::2", "2001:db8::1"),
+        ("atelier.example", "TXT"): ('"v=spf1 mx -all"',),
+        ("atelier.example", "CAA"): ('0 issue "ca.example"',),
+    }
+    assert dns.compare(wanted, found) == ()
+
+
+def test_a_move_is_one_value_added_and_one_taken_away() -> None:
+    (difference,) = dns.compare(
+        [dns.Wanted("pad.example.org", "A", ("192.0.2.2",))],
+        {("pad.example.org", "A"): ("192.0.2.1",)},
+    )
+    assert (difference.missing, difference.surplus) == (("192.0.2.2",), ("192.0.2.1",))
+    assert dns.fragment([difference], 300) == (
+        "; remove: pad.example.org. IN A 192.0.2.1\npad.example.org. 300 IN A 192.0.2.2\n"
+    )
+
+
+def test_a_leftover_aaaa_is_seen_when_the_new_host_has_none() -> None:
+    wanted = dns.with_other_family([dns.Wanted("pad.example.org", "A", ("192.0.2.2",))])
+    found = {
+        ("pad.example.org", "A"): ("192.0.2.2",),
+        ("pad.example.org", "AAAA"): ("2001:db8::1",),
+    }
+    assert [(d.type, d.surplus) for d in dns.compare(wanted, found)] == [("AAAA", ("2001:db8::1",))]
+    both = [dns.Wanted("x.example", "A", ("192.0.2.1",)), dns.Wanted("x.example", "AAAA", ("::1",))]
+    assert dns.with_other_family(both) == tuple(both)
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=400))
+def test_any_text_survives_a_txt_record(text: str) -> None:
+    kind = dns.dns.rdatatype.TXT
+    rdata = dns.dns.rdata.from_text(dns.dns.rdataclass.IN, kind, dns.canonical("TXT", text))
+    assert b"".join(rdata.strings).decode() == text  # type: ignore[attr-defined]
+    assert dns.canonical_rdata(rdata) == dns.canonical("TXT", text)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"), [("A", "2001:db8::1"), ("A", "$(id)"), ("MX", "mail"), ("CAA", "x")]
+)
+def test_a_value_that_the_type_cannot_hold_is_refused(type_: str, value: str) -> None:
+    with pytest.raises(dns.DnsError, match="cannot be the value"):
+        dns.canonical(type_, value)
+
+
+def test_an_update_outside_the_zone_or_with_a_broken_key_is_refused_before_sending() -> None:
+    nobody = dns.Server("192.0.2.1")
+    record = dns.Wanted("other.example", "A", ("192.0.2.2",))
+    with pytest.raises(dns.DnsError, match="not in the zone"):
+        dns.update(nobody, "atelier.example", dns.Key("k", "AAAA"), [record], ttl=30)
+    with pytest.raises(dns.DnsError, match="not base64") as caught:
+        dns.update(nobody, "example", dns.Key("k", "p@ss"), [record], ttl=30)
+    assert "p@ss" not in str(caught.value)
+    assert "p@ss" not in repr(dns.Key("k", "p@ss"))
