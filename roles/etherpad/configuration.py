@@ -94,6 +94,7 @@ def settings_text(service: Service, inventory: Inventory) -> str:
         "exposeVersion": False,
         "minify": True,
         "maxAge": 21600,
+        "skinName": "colibris",
         "loglevel": "INFO",
         "cookie": {"sameSite": "Lax"},
         "users": {},
