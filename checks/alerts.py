@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from checks.history import BAD, Channel, Memory, State
+from checks.history import Channel, Memory, State
 from checks.report import printable
-from checks.result import ORDER, Level
+from checks.result import ORDER, PROBLEMS, Level
 
 # Patience of its own (seconds): these mend themselves within a night and a day.
 PATIENCE: Mapping[str, float] = {"updates": 36 * 3600.0, "reboot": 36 * 3600.0}
@@ -53,7 +53,7 @@ def news(state: State, channel: Channel, after: int, now: float) -> News:
     well: list[Well] = []
     for check, memory in state.checks.items():
         told = channel.told.get(check)
-        if memory.level in BAD:
+        if memory.level in PROBLEMS:
             worse = told is None or ORDER.index(memory.level) < ORDER.index(told)
             if worse and memory.bad >= after and _patient_enough(check, memory, now):
                 bad.append(Bad(check, memory.level, memory.message, memory.since))

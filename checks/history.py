@@ -9,10 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from checks.result import Level, Result
+from checks.result import PROBLEMS, Level, Result
 from tools.files import replace_file
-
-BAD: tuple[Level, ...] = ("critical", "warning", "unknown")
 
 
 @dataclass
@@ -62,7 +60,7 @@ def remember(state: State, results: Iterable[Result], now: float) -> None:
                 kept[result.id] = before
             continue
         memory = Memory(result.level, result.message)
-        if result.level in BAD:
+        if result.level in PROBLEMS:
             memory.bad = before.bad + 1 if before else 1
             memory.since = before.since if before and before.since else now
         else:

@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from checks import backups
+from checks import backups, sessions
 from checks import host as host_state
 from checks.pool import Job
 from checks.result import Kind, Level, Result
 from inventories.model import Host, Inventory, Service
 from roles.interface import Absent, Finding, HostRole, InsideProbe, Role
 
-STATUS = ("/usr/local/lib/releve/agent.py", "status")
 SECONDS = 45.0
-MAX_STATUS = 4 << 20
-
-# Runs the command on the host and returns what it printed. Raises what `checks.inside` knows.
-Ask = Callable[[Host, Sequence[str], float], bytes]
-
-
-class NoKey(Exception):
-    """This machine holds no key that could open a session: the look is skipped, not failed."""
-
-
-class NotReached(Exception):
-    """The host was not asked. `level` tells whether the host or the asking is to blame."""
-
-    def __init__(self, message: str, level: Level) -> None:
-        super().__init__(message)
-        self.level = level
 
 
 @dataclass(frozen=True)
@@ -87,7 +69,8 @@ def host_job(
     services: Mapping[str, Role],
     duties: Mapping[str, HostRole],
     expected: Callable[[], Expected],
-    ask: Ask,
+    ask: sessions.Ask,
+    stored: sessions.AskStored,
     statuses: dict[str, Mapping[str, Any]],
 ) -> Job:
     """The look at one host and at all its services from inside.
@@ -120,10 +103,10 @@ def host_job(
             message = f"Relève cannot look into a {host.platform} host yet"
             return everything("skipped", message, 0.0) + reasons
         try:
-            said = ask(host, STATUS, deadline)
-        except NoKey as error:
+            said = ask(host, sessions.STATUS, deadline)
+        except sessions.NoKey as error:
             return everything("skipped", str(error), 0.0) + reasons
-        except NotReached as error:
+        except sessions.NotReached as error:
             return everything(error.level, str(error), time.monotonic() - began) + reasons
         seconds = time.monotonic() - began
         try:
@@ -145,7 +128,10 @@ def host_job(
             digest=wanted.digest,
         )
         if host.repository is not None:
-            found["backup"] = backups.judge(status, inventory, host, now)
+            repository = inventory.repositories[host.repository]
+            found["backup"] = backups.look(
+                status, host, repository, now, stored(repository, host.id, deadline)
+            )
         raw = status.get("probes")
         answers: Mapping[str, Any] = raw if isinstance(raw, dict) else {}
         found |= judge_probes(own, answers.get("_host"))
@@ -187,63 +173,3 @@ def judge_probes(probes: Mapping[str, InsideProbe], answers: Any) -> dict[str, F
         else:
             found[name] = Finding("unknown", "the host could not run this probe: releve deploy")
     return found
-
-
-def ask_by_ssh(addresses: Mapping[str, str]) -> Ask:
-    """Ask over the admin's SSH. `addresses`: host id -> address, instead of the inventory's.
-
-    On the watch host the same code works: its key is bound to `agent.py status`.
-    """
-
-    def ask(host: Host, argv: Sequence[str], deadline: float) -> bytes:
-        if not has_key():
-            raise NoKey("skipped: this machine has no SSH key (name one in RELEVE_SSH_KEY)")
-        from dataclasses import replace
-
-        from inventories.access import ssh_target
-        from tools import ssh
-
-        target = ssh_target(host)
-        if host.id in addresses:
-            target = replace(target, address=addresses[host.id])
-        if target.host_key is None:
-            raise NotReached(
-                "has no host_key in the inventory: read it from the provider's console, then "
-                "write it there",
-                "unknown",
-            )
-        try:
-            with ssh.session(target, timeout=min(10.0, deadline - time.monotonic())) as session:
-                rest = max(1.0, deadline - time.monotonic() - 10)
-                result = session.run(argv, timeout=rest, check=False)
-        except ssh.HostKeyError as error:
-            raise NotReached(str(error), "critical") from None
-        except ssh.SshError as error:
-            refused = "refused the key" in str(error)
-            raise NotReached(str(error), "unknown" if refused else "critical") from None
-        if result.exit_code != 0:
-            said = result.stderr.decode(errors="replace").strip().splitlines()
-            raise NotReached(
-                f"its agent ended with code {result.exit_code}"
-                + (f" ({said[-1][:200]})" if said else "")
-                + ": releve deploy",
-                "unknown",
-            )
-        return result.stdout[:MAX_STATUS]
-
-    return ask
-
-
-def has_key() -> bool:
-    """Whether this machine could open a session at all: RELEVE_SSH_KEY, an SSH agent, or one of
-    the usual files."""
-    import os
-
-    named = os.environ.get("RELEVE_SSH_KEY")
-    if named:
-        return Path(named).expanduser().is_file()
-    if os.environ.get("SSH_AUTH_SOCK"):
-        return True
-    folder = Path("~/.ssh").expanduser()
-    usual = ("id_ed25519", "id_rsa", "id_ecdsa")
-    return any((folder / name).is_file() for name in usual)

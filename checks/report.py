@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from checks.result import EXIT, ORDER, Level, Result, worst
+from checks.result import EXIT, ORDER, PROBLEMS, Level, Result, worst
 
 _WORDS: Mapping[Level, str] = {
     "critical": "CRITICAL", "warning": "WARNING", "unknown": "UNKNOWN", "ok": "ok",
@@ -53,7 +53,7 @@ def text(
     lines = [f"{printable(title)}: {summary or 'nothing to check'} ({seconds:.1f} s)"]
     for name, group in by_subject(results).items():
         overall = worst(result.level for result in group)
-        problems = [r for r in group if r.level in ("critical", "warning", "unknown")]
+        problems = [r for r in group if r.level in PROBLEMS]
         if not problems:
             lines.append(f"{paint(overall, f'{_WORDS[overall]:<9}')} {name}: {_briefly(group)}")
             continue

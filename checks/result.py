@@ -12,6 +12,7 @@ Kind = Literal["service", "host", "external", "watch"]
 # Worst first. The order is that of the monitoring plugins (`max_state_alt` in their
 # utils_base.c): what is known to be wrong outranks what could not be found out.
 ORDER: tuple[Level, ...] = ("critical", "warning", "unknown", "ok", "skipped")
+PROBLEMS: tuple[Level, ...] = ("critical", "warning", "unknown")
 EXIT: dict[Level, int] = {"ok": 0, "skipped": 0, "warning": 1, "critical": 2, "unknown": 3}
 
 

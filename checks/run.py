@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from checks import dns, inside, outside, pool, tls
-from checks.result import Result
+from checks import dns, inside, outside, pool, sessions, tls
+from checks.result import PROBLEMS, Result
 from inventories.model import Inventory
 
 # The whole run, whatever hangs. A watch that runs every few minutes must end before the next.
@@ -87,13 +87,15 @@ def run(
     only: Sequence[str] = (),
     addresses: Mapping[str, str] | None = None,
     at_most: float = AT_MOST,
-    ask: inside.Ask | None = None,
+    ask: sessions.Ask | None = None,
+    as_watch: bool = False,
 ) -> Run:
     """Look at everything the inventory names, from outside and from inside.
 
     `folder`: where the inventory file lies (`certificates.trust` is relative to it). `only`:
     see `chooser`. `addresses`: host id or name -> address, to look at a host that DNS does not
-    name yet. `at_most`: seconds for the whole run. `ask`: how hosts are asked, SSH by default.
+    name yet. `at_most`: seconds for the whole run. `ask`: how hosts are asked, SSH by
+    default. `as_watch`: the key is the watch's, see `checks.sessions`.
     Raise NothingChosen, UnknownAddress, OSError (the trust file).
     """
     from roles.registry import HOSTS, SERVICES
@@ -106,10 +108,11 @@ def run(
     statuses: dict[str, Mapping[str, Any]] = {}
     jobs: list[pool.Job] = []
     # Sessions take longest: they begin first.
-    asking = ask or inside.ask_by_ssh(addresses)
+    asking = ask or sessions.ask_hosts(addresses, as_watch=as_watch)
+    stored = sessions.ask_repositories(inventory, addresses, as_watch=as_watch)
     expected = functools.cache(lambda: _expected(inventory))
     for host in inventory.hosts.values():
-        job = inside.host_job(host, inventory, SERVICES, HOSTS, expected, asking, statuses)
+        job = inside.host_job(host, inventory, SERVICES, HOSTS, expected, asking, stored, statuses)
         if any(map(wanted, job.ids)):
             jobs.append(job)
     means = outside.Means(
@@ -126,7 +129,12 @@ def run(
             f"no check is called {', '.join(only)}. `releve check FILE --format json` lists them."
         )
     found, complete = pool.run(jobs, at_most)
-    chosen = tuple(result for result in found if wanted(result.id))
+    # A session that failed is why other results are missing: never left out.
+    chosen = tuple(
+        result
+        for result in found
+        if wanted(result.id) or (result.check == "ssh" and result.level in PROBLEMS)
+    )
     # A copy: a look that was left behind may still write.
     return Run(chosen, time.monotonic() - began, dict(statuses), complete)
 

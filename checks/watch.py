@@ -18,7 +18,7 @@ from pathlib import Path
 
 from checks import alerts, history, trend
 from checks import run as checks_run
-from checks.result import Result
+from checks.result import PROBLEMS, Result
 from inventories.model import Inventory
 
 STATE = Path("/var/lib/releve/checks/state.json")
@@ -70,7 +70,11 @@ def run(
         state, damaged = history.load(state_file, datetime.now(UTC))
         if damaged:
             print(f"releve: {damaged}", file=sys.stderr)
-        found = look() if look else checks_run.run(inventory, file.parent, at_most=at_most)
+        found = (
+            look()
+            if look
+            else checks_run.run(inventory, file.parent, at_most=at_most, as_watch=True)
+        )
         now = time.time()
         blind = is_blind(found.results)
         if blind:
@@ -87,7 +91,7 @@ def run(
         pinged = True
         if not blind and found.complete and delivered and inventory.watch.ping:
             pinged = _ping(addresses, inventory.watch.ping)
-        bad = sum(1 for m in state.checks.values() if m.level in history.BAD)
+        bad = sum(1 for m in state.checks.values() if m.level in PROBLEMS)
         print(f"{len(found.results)} checks in {found.seconds:.1f} s, {bad} not well")
         return 0 if delivered and pinged else 1
 

@@ -132,6 +132,11 @@ class Connection:
         line = shlex.join((*prefix, "timeout", "-k", "5", str(max(1, int(timeout))), *argv))
         return self._exec(line, argv, stdin, timeout + 10, check)
 
+    def request(self, words: Sequence[str], *, timeout: float = 60.0) -> Result:
+        """Send `words` and nothing around them, for a key that is bound to a command which reads
+        them itself. `timeout` in seconds. Raise SshError on a lost session."""
+        return self._exec(shlex.join(words), words, b"", timeout, check=False)
+
     @property
     def own_key(self) -> str | None:
         """The public key that opened this session, "TYPE BASE64"; None when it was no key."""

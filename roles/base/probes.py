@@ -53,7 +53,7 @@ def judge_upgrades(exit_code: int, stdout: str) -> Finding:
 def inside(host: Host, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What is asked of every host."""
     return (
-        InsideProbe("ssh", ("/usr/sbin/sshd", "-T"), judge_ssh),
+        InsideProbe("ssh-passwords", ("/usr/sbin/sshd", "-T"), judge_ssh),
         InsideProbe("firewall", ("/usr/sbin/nft", "list", "ruleset"), judge_firewall),
         InsideProbe(
             "upgrades",

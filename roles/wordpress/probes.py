@@ -149,7 +149,7 @@ def judge_files(exit_code: int, stdout: str) -> Finding:
     changed: list[str] = []
     for line in stdout.splitlines():
         path = line[line.find("/") :] if "/" in line else ""
-        is_configuration = line[9:13].strip() == "c"
+        is_configuration = line[9:12].strip() == "c"
         if path and not is_configuration and not path.startswith(_LEFT_OUT):
             changed.append(path)
     if changed:
