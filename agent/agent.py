@@ -807,11 +807,11 @@ def _dump(at: Root, part: Part, dump: Mapping[str, Any], still: Still) -> None:
 
 
 def free_bytes(path: str) -> int:
-    """Bytes that root may still write where `path` (or its nearest parent) lies."""
+    """Bytes that are still free for everybody where `path` (or its nearest parent) lies."""
     while not os.path.exists(path):
         path = os.path.dirname(path)
     about = os.statvfs(path)
-    return about.f_bfree * about.f_frsize
+    return about.f_bavail * about.f_frsize
 
 
 def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:

@@ -1,0 +1,98 @@
+"""Are the copies what they claim to be? Looks at the repository, the receipts, the manifests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from backup.errors import BackupError
+from backup.prune import doubt
+from backup.receipts import Receipt, is_signed
+from backup.repository import Opened
+from tools.restic import Snapshot
+
+MANIFEST = "/var/lib/releve/stage/manifest.json"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of one host's copies: one line each."""
+
+    host: str
+    snapshots: int
+    verified: tuple[str, ...]  # ids whose receipt is signed and whose manifest is the one signed
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def judge_receipt(snapshot: Snapshot, receipts: Mapping[str, Receipt], key: str | None) -> str:
+    """What is wrong with the receipt of a snapshot, or ""."""
+    run = snapshot.values("run")
+    receipt = receipts.get(run[0]) if run else None
+    name = f"snapshot {snapshot.short} of {snapshot.time:%Y-%m-%d %H:%M}"
+    if receipt is None:
+        return f"{name} has no receipt: its run was broken off, or somebody else made it"
+    if key is not None and not is_signed(receipt, key):
+        return f"{name}: its receipt is not signed by this host's receipt key"
+    claimed = str(receipt.body.get("snapshot") or "")
+    if not claimed or not snapshot.id.startswith(claimed):
+        return f"{name}: its receipt speaks of another snapshot ({claimed or 'none'})"
+    return ""
+
+
+def verify(
+    opened: Opened,
+    receipts: Mapping[str, Receipt],
+    key: str | None,
+    now: datetime,
+    *,
+    read: str | None = None,
+    newest: int = 5,
+) -> Verdict:
+    """Check one host's copies.
+
+    `read`: how much of the data to read back and verify, as restic says it ("5%", "2G", "1/12");
+    None checks the structure only. `newest`: how many manifests are read. `key`: the host's
+    receipt key, None when it is not known (said in the notes).
+    Raise BusyError, UnreachableError, BackupError when the repository does not open.
+    """
+    snapshots = opened.snapshots()
+    problems, notes, verified = [], [], []
+    subset = (f"--read-data-subset={read}",) if read else ()
+    try:
+        opened.run("check", "--no-lock", *subset)
+    except BackupError as error:
+        if error.exit_code != 1:
+            raise
+        problems.append(f"the repository is damaged: {error}")
+    if key is None:
+        notes.append("signatures were not checked: this host's receipt key is not known")
+    odd = {s.id: why for s in snapshots if (why := doubt(s, now))}
+    problems += [f"snapshot {i[:8]}: {why}" for i, why in odd.items()]
+    for snapshot in [s for s in snapshots if s.id not in odd][-newest:]:
+        wrong = judge_receipt(snapshot, receipts, key)
+        if not wrong:
+            receipt = receipts[snapshot.values("run")[0]]
+            try:
+                data = opened.run("dump", "--no-lock", snapshot.id, MANIFEST)
+            except BackupError as error:
+                wrong = f"the manifest of snapshot {snapshot.short} cannot be read: {error}"
+            else:
+                if hashlib.sha256(data.encode()).hexdigest() != receipt.body.get("manifest"):
+                    wrong = f"the manifest of snapshot {snapshot.short} is not the one signed"
+            if not receipt.ok:
+                notes.append(f"snapshot {snapshot.short} was reported incomplete by its host")
+        if wrong:
+            problems.append(wrong)
+        else:
+            verified.append(snapshot.id)
+    if not snapshots:
+        problems.append("there is no snapshot at all")
+    return Verdict(opened.host, len(snapshots), tuple(verified), tuple(problems), tuple(notes))
