@@ -35,6 +35,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
 import inventories.problems
 import roles
+from deploy.events import emit
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from tools.shell import Shell
@@ -130,6 +131,7 @@ class ReleveConnector(BaseConnector):
         try:
             self._connection = connect(ssh_target(self.releve_host))
         except SshError as error:
+            emit("unreachable", host=self.host.name, message=str(error))
             raise ConnectError(str(error)) from error
         self._shell = Shell(self._connection)
 
@@ -163,7 +165,9 @@ class ReleveConnector(BaseConnector):
             echo(f"{self.host.print_prefix}>>> {unix}", err=True)
         result = self._answer(unix.get_raw_value(), stdin, float(timeout))
         if result.exit_code == 124 and 124 not in success:
-            raise TimeoutError(f"{self.host.name}: no end after {timeout:.0f} s; it was stopped")
+            message = f"{self.host.name}: no end after {timeout:.0f} s; it was stopped"
+            self.host.connector_data["releve_error"] = message
+            raise TimeoutError(message)
         output = _output(result)
         if print_output:
             for line in output.output_lines:
@@ -185,10 +189,16 @@ class ReleveConnector(BaseConnector):
             else:
                 result = self.shell.run(line, timeout=timeout)
         except SshError as error:
-            raise ConnectionError(str(error)) from error
+            raise self._lost(str(error)) from error
         if preparing and stdin is None:
             self._answers[line] = result
         return result
+
+    def _lost(self, message: str) -> ConnectionError:
+        """An error of the kind that pyinfra turns into a failed operation. Pyinfra only logs its
+        text, so that it is kept for the report here."""
+        self.host.connector_data["releve_error"] = message
+        return ConnectionError(message)
 
     def forget(self) -> None:
         """Drop every remembered answer of this host, for good: something may have changed."""
@@ -229,7 +239,7 @@ class ReleveConnector(BaseConnector):
         try:
             self.connection.run(argv, stdin=content, timeout=timeout)
         except (SshError, CommandError) as error:
-            raise ConnectionError(f"{path}: {error}") from error
+            raise self._lost(f"{path}: {error}") from error
         if self.on_write is not None:
             self.on_write(path, content)
 
@@ -246,7 +256,7 @@ class ReleveConnector(BaseConnector):
         try:
             result = self.connection.run(("cat", "--", remote_filename), timeout=600)
         except (SshError, CommandError) as error:
-            raise ConnectionError(str(error)) from error
+            raise self._lost(str(error)) from error
         with get_file_io(cast(IO[Any], filename_or_io), "wb") as target:
             target.write(result.stdout)
         return True

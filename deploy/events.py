@@ -39,9 +39,6 @@ class Progress(BaseStateCallback):
     becomes a failed operation on the host where it happened.
     """
 
-    def host_connect_error(self, state: Any, host: Any, error: Exception) -> None:  # type: ignore[override]
-        emit("unreachable", host=host.name, message=str(error))
-
     def operation_host_start(self, state: Any, host: Any, op_hash: str) -> None:  # type: ignore[override]
         if op_hash not in state.ops[host]:
             return

@@ -15,7 +15,7 @@ import pytest
 import testinfra
 
 import roles
-from deploy import applied
+from deploy import applied, dns, everything
 from deploy.report import Report
 from deploy.run import run
 from inventories import load
@@ -55,6 +55,10 @@ host = "coffre"
 provider = "two"
 datacenter = "NTE"
 [domains."atelier.test"]
+[services.site]
+role = "wordpress"
+host = "web"
+url = "https://site.atelier.test"
 """
 
 
@@ -76,8 +80,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def deployed(lab: Lab) -> Report:
-    """The first deploy."""
-    return run(lab.inventory_file)
+    """The first deploy, DNS included."""
+    done = everything.deploy(lab.inventory_file)
+    assert done.zones == ()
+    return done.report
 
 
 @pytest.fixture
@@ -150,13 +156,27 @@ def test_what_stands_on_a_service_host(lab: Lab, deployed: Report) -> None:
     assert host.check_output("sshd -T | grep -i ^passwordauthentication").endswith("no")
     rules = host.check_output("nft list chain inet releve input")
     assert "policy drop" in rules
-    assert "tcp dport 22 accept" in rules.replace("{ 22 }", "22")
+    assert "tcp dport { 22, 80, 443 } accept" in rules
     assert host.file("/var/lib/releve").mode == 0o700
     for path in (applied.PATH, "/etc/releve/restic-password", "/etc/releve/append-key"):
         assert (host.file(path).mode, host.file(path).user) == (0o600, "root"), path
     assert host.service("nftables").is_enabled
     assert 'Unattended-Upgrade "1"' in host.check_output("apt-config dump")
     assert host.file("/etc/cron.d/releve-backup").exists
+
+
+def test_service_answers_under_its_name_with_a_real_certificate(lab: Lab, deployed: Report) -> None:
+    inventory = roles.load(lab.inventory_file)
+    assert dns.plan(inventory) != ()
+    assert all(not zone.differences and not zone.error for zone in dns.plan(inventory))
+    address = str(inventory.hosts["web"].address)
+    said = subprocess.run(
+        ["curl", "--silent", "--show-error", "--fail", "--cacert", str(lab.ca_file),
+         "--resolve", f"site.atelier.test:443:{address}", "https://site.atelier.test/wp-json/"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert "wp/v2" in json.loads(said.stdout)["namespaces"]
 
 
 def test_repository_lets_hosts_append_through_the_gate_only(lab: Lab, deployed: Report) -> None:
@@ -340,7 +360,7 @@ def test_cut_off_in_the_middle_and_run_again(lab: Lab, deployed: Report) -> None
             if line.startswith("web: base: Folders"):
                 break
         os.killpg(first.pid, signal.SIGKILL)
-    again = run(lab.inventory_file)
+    again = everything.deploy(lab.inventory_file).report
     assert {h.host: (h.state, h.error) for h in again.hosts.values()} == dict.fromkeys(
         again.hosts, ("ok", "")
     )
