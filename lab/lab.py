@@ -221,6 +221,7 @@ class Lab:
                 self._save(current)  # first: a mount finishes what was cut off here
                 self._machine(current, name).disk.freeze(current.hosts[name].frozen)
             self._in_inet(_FREEZE_ZONES)
+            self._await_inet(current)
             self._boot(current, on)
 
     def reset(self, *hosts: str) -> None:
@@ -247,6 +248,7 @@ class Lab:
             self._save(current)
             if not hosts:
                 self._in_inet(_RESET_ZONES)
+                self._await_inet(current)
             self._boot(current, names)
 
     # --- faults of the network --------------------------------------------------------------
@@ -658,9 +660,10 @@ class Lab:
                 dns.update(server, zone.id, self.dns_key, wanted, ttl=inet.TTL)
 
 
+# Not `rndc freeze`: it answers before the files are written.
 _FREEZE_ZONES = (
-    "rndc freeze >/dev/null; rm -rf /var/lib/lab-zones; "
-    "cp -a /var/lib/bind /var/lib/lab-zones; rndc thaw >/dev/null"
+    "systemctl stop named; rm -rf /var/lib/lab-zones; "
+    "cp -a /var/lib/bind /var/lib/lab-zones; systemctl start named"
 )
 _RESET_ZONES = (
     "test -d /var/lib/lab-zones || exit 0; systemctl stop named; "
