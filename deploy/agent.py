@@ -1,10 +1,11 @@
 """Places the agent on a host: its files, its units, its repository, its cron entry."""
 
-# ruff: noqa: ARG001 (the interface gives every function the same arguments)
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 from pyinfra.api.command import StringCommand
@@ -17,6 +18,7 @@ from platforms import ops
 
 AGENT = "/usr/local/lib/releve/agent.py"
 # What the repository was made with, so that `init` runs again when that changes.
+_UNITS = "/etc/systemd/system/"
 MARK = "/var/lib/releve/initialised"
 
 
@@ -41,17 +43,18 @@ def _folders(files: list[ops.File]) -> list[ops.Folder]:
 
 
 def install(wanted: Host, inventory: Inventory) -> None:
-    """Queue the tools that the agent starts."""
+    """Queue the tools that the agent starts, and the agent: a restore comes before `configure`."""
     ops.packages(
         names=("python3", "restic", "openssh-client", "cron"), name="Packages of the agent"
     )
+    files = [_item(file) for file in agent.files(inventory, wanted.id, ops.secrets())]
+    ops.place(items=[*_folders(files), *files], name="The agent and its plan")
+    names = [Path(file.path).name for file in files if file.path.startswith(_UNITS)]
+    _reload(units=names, name="Tell systemd")
 
 
 def configure(wanted: Host, inventory: Inventory) -> None:
-    """Queue the agent's files, and the repository that they name."""
-    files = [_item(file) for file in agent.files(inventory, wanted.id, ops.secrets())]
-    placed = ops.place(items=[*_folders(files), *files], name="The agent and its plan")
-    _reload(name="Tell systemd", _if=placed.did_change)
+    """Queue the repository that the plan names, which knows this host's key by now."""
     ops.units(enabled=agent.ENABLED, name="Units of the agent")
     if wanted.repository:
         url = str(inventory.repositories[wanted.repository].url)
@@ -68,8 +71,12 @@ def activate(wanted: Host, inventory: Inventory) -> None:
 
 
 @operation()
-def _reload() -> Generator[StringCommand, None, None]:
-    yield StringCommand("systemctl daemon-reload")
+def _reload(units: list[str]) -> Generator[StringCommand, None, None]:
+    """Have systemd read its units again, if it says that one of these has changed on disk. It is
+    asked, rather than taken from what this very run did: an earlier one may have been cut off."""
+    stale = "systemctl show --property=NeedDaemonReload --value -- {} | grep -qx yes"
+    if host.get_fact(ops.Holds, check=stale.format(shlex.join(units))):
+        yield StringCommand("systemctl daemon-reload")
 
 
 @operation()

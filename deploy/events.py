@@ -3,7 +3,7 @@
 Without that pipe (plain `pyinfra`) nothing is told; pyinfra's own output is there then.
 """
 
-# ruff: noqa: ARG001, ARG002 (pyinfra gives these methods their arguments)
+# ruff: noqa: ARG001 (pyinfra gives these methods their arguments)
 from __future__ import annotations
 
 import contextlib

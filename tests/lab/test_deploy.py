@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import testinfra
+import testinfra  # type: ignore[import-untyped]
 
 import roles
 from deploy import applied, dns, everything

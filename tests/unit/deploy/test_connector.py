@@ -1,0 +1,116 @@
+"""The fact cache: what may be answered from memory, and until when."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from pyinfra.api.command import StringCommand
+from pyinfra.api.config import Config
+from pyinfra.api.state import StateStage
+
+from deploy.connector import ReleveConnector, groups_of
+from inventories.model import Inventory
+from tools.ssh import Result
+
+
+class LocalShell:
+    """Runs lines in a shell of this machine, where a host's root shell would be."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def run(self, line: str, *, timeout: float) -> Result:
+        self.lines.append(line)
+        done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=timeout, check=False)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def connector() -> ReleveConnector:
+    state = SimpleNamespace(current_stage=StateStage.Prepare, config=Config())  # type: ignore[no-untyped-call]
+    host = SimpleNamespace(name="box", connector_data={}, data=SimpleNamespace(get=lambda *_: None))
+    made = ReleveConnector(cast(Any, state), cast(Any, host))
+    made._shell = cast(Any, LocalShell())
+    return made
+
+
+def ask(connector: ReleveConnector, line: str) -> str:
+    done, output = connector.run_shell_command(StringCommand(line))
+    assert done
+    return output.stdout
+
+
+def test_what_was_asked_while_preparing_is_answered_from_memory(
+    connector: ReleveConnector, tmp_path: Path
+) -> None:
+    fact = tmp_path / "fact"
+    fact.write_text("old")
+    assert ask(connector, f"cat {fact}") == "old"
+    connector.state.current_stage = StateStage.Execute
+    fact.write_text("new")  # behind our back: what the host's lock is for
+    assert ask(connector, f"cat {fact}") == "old"
+    assert connector.commands_run == 1
+
+
+def test_any_command_not_seen_before_drops_all_of_the_memory_for_good(
+    connector: ReleveConnector, tmp_path: Path
+) -> None:
+    fact = tmp_path / "fact"
+    fact.write_text("old")
+    ask(connector, f"cat {fact}")
+    connector.state.current_stage = StateStage.Execute
+    ask(connector, f"printf new > {fact}")
+    assert ask(connector, f"cat {fact}") == "new"
+    ask(connector, f"printf newer > {fact}")
+    assert ask(connector, f"cat {fact}") == "newer"
+
+
+def test_writing_a_file_drops_the_memory(connector: ReleveConnector) -> None:
+    assert ask(connector, "echo 1") == "1"
+    connector.state.current_stage = StateStage.Execute
+    connector._connection = cast(Any, SimpleNamespace(run=lambda *_, **__: None))
+    connector.place("/x", b"")
+    ask(connector, "echo 1")
+    assert connector.commands_run == 2
+
+
+def test_root_needs_no_sudo_and_another_user_none_either(connector: ReleveConnector) -> None:
+    connector.run_shell_command(StringCommand("true"), _sudo=True)
+    connector.run_shell_command(StringCommand("true"), _sudo=True, _sudo_user="www-data")
+    lines = cast(LocalShell, connector.shell).lines
+    assert not any("sudo" in line for line in lines)
+    assert "su " in lines[1]
+    assert "www-data" in lines[1]
+
+
+def test_output_is_lines_of_each_stream_and_success_is_the_exit_code(
+    connector: ReleveConnector,
+) -> None:
+    done, output = connector.run_shell_command(
+        StringCommand("printf 'a\\n\\nb'; printf '\\377' >&2; exit 3")
+    )
+    assert not done
+    assert output.stdout_lines == ["a", "", "b"]
+    assert output.stderr_lines == ["\ufffd"]
+    done, _ = connector.run_shell_command(StringCommand("exit 3"), _success_exit_codes=[3])
+    assert done
+
+
+def test_groups_are_what_an_admin_would_limit_to() -> None:
+    inventory = Inventory.model_validate(
+        {
+            "schema": 1,
+            "organisation": {"name": "x", "contact": "x@example.org"},
+            "hosts": {
+                "a": {"platform": "debian", "address": "192.0.2.1", "provider": "p",
+                      "datacenter": "Gravelines 1", "roles": ["watch"]},
+            },
+            "services": {"site": {"role": "wordpress", "host": "a", "url": "https://a.example"}},
+        }
+    )  # fmt: skip
+    groups = groups_of(inventory.hosts["a"], inventory)
+    assert groups == ["watch", "wordpress", "site", "debian", "datacenter-gravelines-1"]
