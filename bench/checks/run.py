@@ -154,14 +154,14 @@ def main() -> None:
             theirs: list[float] = []
             sizes: list[int] = []
             for turn in range(given.rounds + 1):
-                seconds, size, said = measure(releve)
+                seconds, resident, said = measure(releve)
                 other, _, answers = measure(plugin, folder / "work")
                 assert f"{given.endpoints} ok".encode() in said, said[:300]
                 assert answers.count(b"HTTP OK") == given.endpoints, answers[:300]
                 if turn:  # the first warms caches for both
                     ours.append(seconds)
                     theirs.append(other)
-                    sizes.append(size)
+                    sizes.append(resident)
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(10)
