@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["ok", "warning", "critical", "unknown", "skipped"]
-Kind = Literal["service", "host", "external", "watch"]
+Kind = Literal["service", "host", "external", "watch", "organisation"]
 
 # Worst first. The order is that of the monitoring plugins (`max_state_alt` in their
 # utils_base.c): what is known to be wrong outranks what could not be found out.

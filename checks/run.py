@@ -15,6 +15,7 @@ from inventories.model import Inventory
 
 # The whole run, whatever hangs. A watch that runs every few minutes must end before the next.
 AT_MOST = 90.0
+DRILL = "organisation.drill"
 
 
 class NothingChosen(Exception):
@@ -124,11 +125,14 @@ def run(
     for external in inventory.external.values():
         if wanted(f"{external.id}.https") and (one := outside.external_job(external, means)):
             jobs.append(one)
-    if not jobs and only:
+    found_drill = _drill(inventory, folder) if wanted(DRILL) else None
+    if not jobs and only and found_drill is None:
         raise NothingChosen(
             f"no check is called {', '.join(only)}. `releve check FILE --format json` lists them."
         )
     found, complete = pool.run(jobs, at_most)
+    if found_drill is not None:
+        found.append(found_drill)
     # A session that failed is why other results are missing: never left out.
     chosen = tuple(
         result
@@ -137,6 +141,20 @@ def run(
     )
     # A copy: a look that was left behind may still write.
     return Run(chosen, time.monotonic() - began, dict(statuses), complete)
+
+
+def _drill(inventory: Inventory, folder: Path) -> Result | None:
+    """The age of the last rehearsal, where evidence lies beside the inventory."""
+    evidence = folder / "evidence"
+    if not evidence.is_dir():
+        return None
+    from datetime import UTC, datetime
+
+    from checks import drills
+
+    name = inventory.organisation.name
+    finding = drills.judge(drills.read(evidence), name, datetime.now(UTC))
+    return Result(DRILL, "organisation", finding.level, finding.message) if finding else None
 
 
 def _expected(inventory: Inventory) -> inside.Expected:

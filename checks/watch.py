@@ -38,7 +38,9 @@ def is_blind(results: Sequence[Result]) -> bool:
     looks = [
         r
         for r in results
-        if r.level != "skipped" and (r.kind != "host" or r.check == "ssh") and r.check != "dns"
+        if r.level != "skipped"
+        and (r.kind in ("service", "external") or r.check == "ssh")
+        and r.check != "dns"
     ]
     return (
         bool(dns)

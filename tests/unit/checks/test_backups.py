@@ -92,7 +92,8 @@ def test_a_receipt_that_was_changed_or_comes_from_elsewhere_is_not_believed(sign
     for status in (changed, other_host, unsigned, other_key, no_key):
         found = backups.look(status, WEB1, MAIN, NOW, None)
         assert (found.level, "not signed by this host" in found.message) == ("critical", True)
-    for nonsense in ([{}], [None], ["x"], [{"receipt": {"run": 1}}]):
+    broken: list[list[Any]] = [[{}], [None], ["x"], [{"receipt": {"run": 1}}]]
+    for nonsense in broken:
         found = backups.look({**well, "receipts": nonsense}, WEB1, MAIN, NOW, None)
         assert found.level == "unknown"
 
