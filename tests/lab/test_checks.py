@@ -84,7 +84,13 @@ def check(lab: Lab, *words: str) -> tuple[int, dict[str, tuple[str, str]]]:
 
 def test_deployed_hosts_are_well(lab: Lab) -> None:
     _, found = check(lab)
-    bad = {i: said for i, said in found.items() if said[0] not in ("ok", "skipped")}
+    # Hosts of a lab share this machine's kernel: its load and its clock are not theirs.
+    shared = (".load", ".memory", ".clock")
+    bad = {
+        i: said
+        for i, said in found.items()
+        if said[0] not in ("ok", "skipped") and not i.endswith(shared)
+    }
     # Nothing was saved yet, which is said; all else is as deploy left it.
     assert bad.pop("web.backup", ("", ""))[1].startswith("nothing was saved")
     assert bad == {}
