@@ -489,12 +489,13 @@ def restic_argv(source: Mapping[str, Any], epoch: int, *verb: str) -> list[str]:
     return [*source["restic"], f"--option=rclone.args=restic {int(epoch)}", *verb]
 
 
+_LOST = "the connection to the repository host was lost"
+_REPLACED = (
+    "another machine has taken this host's place (the repository knows a higher epoch). "
+    "It must neither serve nor save"
+)
 _REASONS = (
-    (
-        "releve-gate: epoch",
-        "another machine has taken this host's place (the repository knows a higher epoch). "
-        "It must neither serve nor save",
-    ),
+    ("releve-gate: epoch", _REPLACED),
     ("releve-gate:", "the repository's gate refused"),
     (
         "permission denied (",
@@ -525,10 +526,10 @@ _REASONS = (
     ("no route to host", "the repository host cannot be reached"),
     ("network is unreachable", "the repository host cannot be reached"),
     ("could not resolve hostname", "the repository host's name has no address"),
-    ("timeout, server", "the connection to the repository host was lost"),
+    ("timeout, server", _LOST),
     ("connection closed by", "the repository host closed the connection"),
-    ("broken pipe", "the connection to the repository host was lost"),
-    ("unexpected eof", "the connection to the repository host was lost"),
+    ("broken pipe", _LOST),
+    ("unexpected eof", _LOST),
     ("ciphertext verification failed", "the repository is damaged: a pack does not verify"),
     ("does not match", "the repository is damaged: a pack does not match its name"),
     ("repository is already locked", "the repository is locked by somebody else (a prune?)"),
@@ -1020,10 +1021,25 @@ def backup(at: Root, plan: Mapping[str, Any], run_id: str | None = None) -> dict
     _keep_receipt(at, source, receipt)
     progress(at, "backup", "done")
     if error is not None:
-        if "gate: epoch" in str(error):
-            guard(at, plan)
-        raise error
+        raise _why(at, plan, source, error)
     return receipt
+
+
+def _why(at: Root, plan: Mapping[str, Any], source: Mapping[str, Any], error: Failed) -> Failed:
+    """When restic only says that the connection ended: ask the gate, which says why. It may be
+    that this host has been replaced; then it stops serving at once."""
+    text = str(error)
+    if _LOST in text:
+        try:
+            epoch = verified(at, plan, gate(source, "epoch"))
+        except Failed as reason_of_gate:
+            return Failed(f"nothing was saved: {reason_of_gate}")
+        if epoch is not None and epoch > own_epoch(at):
+            text = f"nothing was saved: {_REPLACED}"
+    if _REPLACED in text:
+        with contextlib.suppress(Failed):
+            guard(at, plan)
+    return Failed(text) if not isinstance(error, Busy) else error
 
 
 def _clear_stage(at: Root, wanted: set[str]) -> None:
@@ -1590,7 +1606,10 @@ class Restoring:
 
     def judge(self, manifest: Mapping[str, Any], run_id: str) -> dict[str, Any]:
         """Counts and canaries of what is here now, against what was saved."""
-        result: dict[str, Any] = {"counts": {}, "canaries": [], "canary": None}
+        result: dict[str, Any] = {"counts": {}, "versions": {}, "canaries": [], "canary": None}
+        if self.part.get("versions"):
+            with contextlib.suppress(Failed):
+                result["versions"] = json_of(self.part["versions"], "versions")
         saved = manifest.get("counts", {})
         after = manifest.get("counts_after", saved)
         result["counts_saved"] = saved
@@ -1809,6 +1828,9 @@ def _finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any
         "time": state["time"],
         "run": state["run"],
         "saved_before": state["saved_before"],
+        "bytes": sum(
+            about["bytes"] for part in ("paths", "dumps") for about in manifest[part].values()
+        ),
         "versions_saved": manifest.get("versions", {}),
         "live": state["live"] or None,
         "messages": it.messages,

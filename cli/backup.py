@@ -179,8 +179,8 @@ def verify(file: Path, hosts: tuple[str, ...], read: str | None, newest: int) ->
         for note in found.notes:
             click.echo(f"{name}: {note}", err=True)
         click.echo(
-            f"{name}: {found.snapshots} snapshots; {len(found.verified)} newest verified by receipt "
-            f"and manifest; {len(found.problems)} problem(s)"
+            f"{name}: {found.snapshots} snapshots; {len(found.verified)} newest verified by "
+            f"receipt and manifest; {len(found.problems)} problem(s)"
         )
         worst = worst or (0 if found.ok else 1)
     return worst

@@ -1,0 +1,204 @@
+"""A service's data comes back, or nothing changes: with the real agent, restic and gate."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import Site
+
+
+def saved(site: Site) -> tuple[Path, str]:
+    """A forum that was saved, then emptied as a blank host would be. Return folder, snapshot."""
+    folder = site.service("forum")
+    (folder / "files" / "sub").mkdir()
+    (folder / "files" / "sub" / "über $(x) 'y'\n").write_text("odd name")
+    (folder / "files" / "link").symlink_to("page")
+    (folder / "files").chmod(0o750)
+    site.agent("init")
+    snapshot = site.agent("backup")["snapshot"]
+    return folder, snapshot
+
+
+def blank(folder: Path) -> None:
+    subprocess.run(["rm", "-rf", folder / "files"], check=True)
+    (folder / "files").mkdir()
+    (folder / "database").write_text("")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            found[str(path.relative_to(folder))] = f"-> {path.readlink()}"
+        elif path.is_file():
+            found[str(path.relative_to(folder))] = path.read_text()
+    return found
+
+
+def test_all_of_it_comes_back_and_is_counted(site: Site) -> None:
+    folder, snapshot = saved(site)
+    before = contents(folder)
+    blank(folder)
+    restored = site.agent("restore", "--service=forum")
+    assert contents(folder) == before
+    assert (folder / "files").stat().st_mode & 0o7777 == 0o750
+    assert restored["counts"] == restored["counts_saved"] == {"lines": 2}
+    assert restored["canary"]["run"] == restored["run"]
+    assert not (site.var / "restore" / "forum").exists()
+
+
+def test_live_data_is_refused_then_saved_then_replaced(site: Site) -> None:
+    folder, snapshot = saved(site)
+    (folder / "files" / "page").write_text("newer")
+    refused = site.agent("restore", "--service=forum", code=1)
+    assert "--replace" in refused["error"]
+    assert (folder / "files" / "page").read_text() == "newer"
+    done = site.agent("restore", "--service=forum", "--replace", f"--snapshot={snapshot}")
+    assert (folder / "files" / "page").read_text() == "hello"
+    again = site.agent(
+        "restore", "--service=forum", "--replace", f"--snapshot={done['saved_before']}"
+    )
+    assert (folder / "files" / "page").read_text() == "newer"
+    assert again["ok"] is True
+
+
+def test_a_dry_run_changes_nothing(site: Site) -> None:
+    folder, _ = saved(site)
+    blank(folder)
+    answer = site.agent("restore", "--service=forum", "--dry-run")
+    assert answer["dry_run"] is True
+    assert answer["sizes"]
+    assert contents(folder) == {"database": ""}
+
+
+@pytest.mark.parametrize("where", ["stop", "prepare", "load", "accept"])
+def test_killed_at_any_point_it_goes_on_when_run_again(site: Site, where: str) -> None:
+    folder, _ = saved(site)
+    before = contents(folder)
+    blank(folder)
+    reached = site.base / "reached"
+    hang = ["sh", "-c", f'test -e "{reached}" && exit 0; touch "{reached}"; exec sleep 60']
+    part = site.plan["services"]["forum"]
+    kept = json.loads(json.dumps(part))
+    if where == "load":
+        part["dumps"][0]["load"] = hang
+    else:
+        part["restore"][where] = [hang]
+    process = site.start("restore", "--service=forum")
+    deadline = time.monotonic() + 30
+    while not reached.exists():
+        assert time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=10)
+    site.plan["services"]["forum"] = kept
+    site.agent("restore", "--service=forum")
+    assert contents(folder) == before
+    assert not (site.var / "restore" / "forum").exists()
+
+
+def test_killed_while_fetching_it_starts_again(site: Site) -> None:
+    folder = site.service("forum")
+    (folder / "files" / "large").write_bytes(os.urandom(60_000_000))
+    site.agent("init")
+    site.agent("backup")
+    blank(folder)
+    process = site.start("restore", "--service=forum")
+    new = site.var / "restore" / "forum" / "0.new"
+    deadline = time.monotonic() + 30
+    while not new.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=10)
+    assert list((folder / "files").iterdir()) == []
+    site.agent("restore", "--service=forum")
+    assert (folder / "files" / "large").stat().st_size == 60_000_000
+
+
+def test_a_service_that_does_not_accept_gets_its_old_data_back(site: Site) -> None:
+    folder, snapshot = saved(site)
+    (folder / "files" / "page").write_text("newer")
+    before = contents(folder)
+    part = site.plan["services"]["forum"]
+    part["restore"]["accept"] = [["sh", "-c", f'grep -q newer "{folder}/files/page"']]
+    failed = site.agent(
+        "restore", "--service=forum", "--replace", "--no-snapshot", f"--snapshot={snapshot}", code=1
+    )
+    assert "in place again" in failed["error"]
+    assert contents(folder) == before
+
+
+def test_a_damaged_pack_is_loud_and_the_one_before_is_offered(site: Site) -> None:
+    folder = site.service("forum")
+    site.agent("init")
+    first = site.agent("backup")["snapshot"]
+    packs = set((site.repository / "data").rglob("*"))
+    (folder / "files" / "page").write_bytes(os.urandom(500_000))
+    second = site.agent("backup")["snapshot"]
+    new = [p for p in set((site.repository / "data").rglob("*")) - packs if p.is_file()]
+    largest = max(new, key=lambda p: p.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[1000:1100] = bytes(100)
+    largest.chmod(0o600)
+    largest.write_bytes(data)
+    blank(folder)
+    failed = site.agent("restore", "--service=forum", code=1)
+    assert second in failed["error"]
+    assert f"--snapshot {first}" in failed["error"]
+    assert "not changed" in failed["error"]
+    assert contents(folder) == {"database": ""}
+    site.agent("restore", "--service=forum", f"--snapshot={first}")
+    assert (folder / "files" / "page").read_text() == "hello"
+
+
+def test_a_snapshot_from_the_future_is_never_the_latest(site: Site) -> None:
+    folder, snapshot = saved(site)
+    (folder / "files" / "page").write_text("forged")
+    argv = [w for w in site.plan["repository"]["restic"] if not w.startswith("--option")]
+    forged = subprocess.run(
+        [*argv, f"--option=rclone.program={site.link}", "--option=rclone.args=restic 1", "backup"]
+        + ["--time=2030-01-01 00:00:00", "--host=monts", "--tag=service=forum", "--tag=run=x"]
+        + [str(folder / "files")],
+        capture_output=True,
+        check=False,
+    )
+    assert forged.returncode == 0, forged.stderr
+    blank(folder)
+    restored = site.agent("restore", "--service=forum")
+    assert "dated in the future" in restored["said"]
+    assert restored["snapshot"].startswith(snapshot)
+    assert (folder / "files" / "page").read_text() == "hello"
+
+
+def test_at_chooses_the_newest_that_is_not_later(site: Site) -> None:
+    folder, first = saved(site)
+    time.sleep(1.1)
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    time.sleep(1.1)
+    site.agent("backup")
+    blank(folder)
+    assert site.agent("restore", "--service=forum", f"--at={moment}")["snapshot"].startswith(first)
+
+
+def test_the_own_repository_gone_demands_a_clear_word(site: Site) -> None:
+    folder, snapshot = saved(site)
+    site.plan["repository"]["gate"] = ["false"]
+    lent = dict(site.plan["repository"])
+    described = site.base / "source.json"
+    described.write_text(json.dumps(lent))
+    site.plan["repository"] = {**lent, "restic": [*lent["restic"][:-1]] + [
+        "--option=rclone.program=false"]}  # fmt: skip
+    words = ["restore", "--service=forum", "--replace", f"--source={described}"]
+    failed = site.agent(*words, code=1)
+    assert "--no-snapshot" in failed["error"]
+    (folder / "files" / "page").write_text("newer")
+    site.agent(*words, "--no-snapshot")
+    assert (folder / "files" / "page").read_text() == "hello"
