@@ -17,8 +17,8 @@ from inventories.model import Host, Inventory
 from platforms import ops
 
 AGENT = "/usr/local/lib/releve/agent.py"
-# What the repository was made with, so that `init` runs again when that changes.
 _UNITS = "/etc/systemd/system/"
+# What the repository was made with, so that `init` runs again when that changes.
 MARK = "/var/lib/releve/initialised"
 
 
@@ -43,7 +43,7 @@ def _folders(files: list[ops.File]) -> list[ops.Folder]:
 
 
 def install(wanted: Host, inventory: Inventory) -> None:
-    """Queue the tools that the agent starts, and the agent: a restore comes before `configure`."""
+    """Queue the tools that the agent starts, and the agent: a restore precedes `configure`."""
     ops.packages(
         names=("python3", "restic", "openssh-client", "cron"), name="Packages of the agent"
     )
