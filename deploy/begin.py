@@ -15,6 +15,7 @@ from pyinfra.connectors.util import CommandOutput
 
 from deploy import applied
 from deploy.events import emit
+from deploy.refusal import wrong_platform
 from inventories.load import digest
 from inventories.model import Host, Inventory
 from tools.shell import BusyError
@@ -49,11 +50,8 @@ def begin(host: Any, wanted: Host, inventory: Inventory) -> None:
 
     Raise RefusedError: wrong platform, busy, an older inventory, or a memory that is damaged.
     """
-    if wanted.platform != "debian":
-        raise RefusedError(
-            f"{wanted.id} has the platform {wanted.platform}, which Relève cannot deploy to yet; "
-            "checks of it work. Leave it out with --limit."
-        )
+    if refusal := wrong_platform(wanted):
+        raise RefusedError(refusal)
     data = host.connector_data
     data["releve_note"] = lambda kind, **values: _note(host, kind, **values)
     data["releve_placed"] = {}
@@ -82,9 +80,14 @@ def _note(host: Any, kind: str, **values: Any) -> None:
         emit(kind, host=host.name, op=host.current_op_hash, **values)
 
 
+def dry() -> bool:
+    """Whether this pyinfra only predicts."""
+    return "--dry" in sys.argv
+
+
 def _lock(host: Any) -> None:
     shell = getattr(host.connector, "shell", None)
-    if shell is None or "--dry" in sys.argv:
+    if shell is None or dry():
         return
     try:
         shell.take_lock(applied.LOCK, {"verb": "deploy", "since": now(), "who": who()})

@@ -72,7 +72,10 @@ def groups_of(host: Host, inventory: Inventory) -> list[str]:
     datacenter = re.sub(r"[^a-z0-9]+", "-", host.datacenter.lower()).strip("-")
     services = inventory.services_on(host.id)
     names = [*host.roles, *(s.role for s in services), *(s.id for s in services)]
-    return list(dict.fromkeys([*names, host.platform, f"datacenter-{datacenter}"]))
+    names += [host.platform, f"datacenter-{datacenter}"]
+    # `--limit NAME` takes a group before a host: a service called like another host must not
+    # turn that limit to the wrong one.
+    return [name for name in dict.fromkeys(names) if name not in inventory.hosts]
 
 
 class ReleveConnector(BaseConnector):

@@ -10,6 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from inventories.model import Inventory
 from inventories.secrets import Secrets
+from roles.base.keys import public_half
+
+# How many replaced machines of one host are still told that they were replaced.
+RETIRED_KEPT = 8
 
 
 def private_key() -> str:
@@ -28,6 +32,24 @@ def private_key() -> str:
 def password() -> str:
     """256 bits nobody can guess, as 43 letters, digits, - and _."""
     return random.token_urlsafe(32)
+
+
+def retire(secrets: Secrets, host: str) -> None:
+    """Change the append key of a host that was lost, and save. Idempotence is the caller's.
+
+    The public half of the old one is kept: with it a machine that comes back may still ask in
+    which epoch its host lives, and nothing else (roles/repository/files/gate, `--retired`).
+    """
+    kept = secrets.get(f"host.{host}.retired").splitlines() if has_retired(secrets, host) else []
+    old = public_half(secrets.get(f"host.{host}.append"))
+    secrets.set(f"host.{host}.retired", "\n".join([*kept, old][-RETIRED_KEPT:]))
+    secrets.set(f"host.{host}.append", private_key())
+    secrets.save()
+
+
+def has_retired(secrets: Secrets, host: str) -> bool:
+    """Whether a machine of this host was replaced before."""
+    return f"host.{host}.retired" in secrets
 
 
 def names(inventory: Inventory) -> dict[str, str]:
@@ -49,16 +71,22 @@ def missing(inventory: Inventory, secrets: Secrets) -> tuple[str, ...]:
     return tuple(sorted(name for name in names(inventory) if name not in secrets))
 
 
-def ensure(inventory: Inventory, secrets: Secrets) -> tuple[str, ...]:
-    """Make and save those that are missing. Return their names, never a value.
+def fill(inventory: Inventory, secrets: Secrets) -> tuple[str, ...]:
+    """Make those that are missing, in memory only. Return their names, never a value.
 
-    Raise what `Secrets.save` raises. An existing secret is never replaced: a restic key that
-    was overwritten would be a backup that nobody opens.
+    An existing secret is never replaced: a restic key that was overwritten would be a backup
+    that nobody opens.
     """
     wanted = names(inventory)
     new = missing(inventory, secrets)
     for name in new:
         secrets.set(name, private_key() if wanted[name] == "key" else password())
+    return new
+
+
+def ensure(inventory: Inventory, secrets: Secrets) -> tuple[str, ...]:
+    """`fill`, and save when something was missing. Raise what `Secrets.save` raises."""
+    new = fill(inventory, secrets)
     if new:
         secrets.save()
     return new

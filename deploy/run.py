@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import roles
 from deploy import keys
+from deploy.refusal import wrong_platform
 from deploy.report import Change, HostReport, Report
 from inventories.model import Inventory
 from inventories.secrets import Secrets
@@ -88,12 +89,14 @@ def run(
     hosts, only = selection(inventory, limit)
     report = Report(dry=dry, hosts={name: HostReport(name) for name in hosts})
     secrets = Secrets.open(inventory_file)
-    if dry:
-        report.made_secrets = keys.missing(inventory, secrets)
-        if report.made_secrets:
-            return _before_keys(report)
-    else:
-        report.made_secrets = keys.ensure(inventory, secrets)
+    # In a plan they are only named; `deploy.site` fills in some that nobody keeps.
+    report.made_secrets = (keys.missing if dry else keys.ensure)(inventory, secrets)
+    for name, refused in report.hosts.items():
+        if error := wrong_platform(inventory.hosts[name]):
+            refused.state, refused.error = "refused", error
+    hosts = tuple(name for name in hosts if report.hosts[name].ok)
+    if not hosts:
+        return report
     started = time.monotonic()
     environment = {
         **os.environ,
@@ -106,18 +109,6 @@ def run(
         environment["RELEVE_OLDER"] = "1"
     _pyinfra(inventory_file, hosts, environment, report, on_progress)
     report.seconds = time.monotonic() - started
-    return report
-
-
-def _before_keys(report: Report) -> Report:
-    """A plan for hosts that never had a deploy: without their keys no file can be compared."""
-    for host in report.hosts.values():
-        host.changes.append(
-            Change(
-                "First deploy: the keys of the hosts are made, and everything is set up",
-                tuple(f"new secret {name}" for name in report.made_secrets),
-            )
-        )
     return report
 
 

@@ -22,9 +22,10 @@ from typing import Any
 from pyinfra.context import ctx_host, ctx_state, state
 from pyinfra.context import host as _host
 
-from deploy import agent, begin, events, finish
+from deploy import agent, begin, events, finish, keys
 from deploy.connector import inventory_of
 from inventories.model import Host, Inventory
+from platforms import ops
 from roles import registry
 
 host: Any = _host  # pyinfra's own annotations have gaps
@@ -100,6 +101,10 @@ def main() -> None:
         run.check_for_changes = True
     inventory = inventory_of(host.data.releve_inventory)
     try:
+        if begin.dry():
+            # A plan for hosts that are new: with keys that live as long as this process, so that
+            # the rest of what it would change can be compared.
+            keys.fill(inventory, ops.secrets())
         site(inventory.hosts[host.data.releve_host], inventory)
     except Exception as error:  # whatever it is, it must not stop the other hosts
         begin.fail(run, this, error)

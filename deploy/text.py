@@ -14,6 +14,8 @@ def plan(report: Report, zones: Sequence[ZonePlan] = ()) -> str:
     for host in report.hosts.values():
         lines += _host(host, "would change")
     lines += dns(zones)
+    if report.made_secrets:
+        lines.append(f"Would make secrets: {', '.join(report.made_secrets)}.")
     hosts = sum(1 for host in report.hosts.values() if host.changed)
     records = sum(len(zone.differences) for zone in zones)
     if not hosts and not records:

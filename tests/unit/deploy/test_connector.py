@@ -109,8 +109,10 @@ def test_groups_are_what_an_admin_would_limit_to() -> None:
                 "a": {"platform": "debian", "address": "192.0.2.1", "provider": "p",
                       "datacenter": "Gravelines 1", "roles": ["watch"]},
             },
-            "services": {"site": {"role": "wordpress", "host": "a", "url": "https://a.example"}},
+            "services": {"a": {"role": "etherpad", "host": "a", "url": "https://b.example"},
+                         "site": {"role": "wordpress", "host": "a", "url": "https://a.example"}},
         }
     )  # fmt: skip
     groups = groups_of(inventory.hosts["a"], inventory)
-    assert groups == ["watch", "wordpress", "site", "debian", "datacenter-gravelines-1"]
+    # Not "a", the service: pyinfra would take it for the host of that name somewhere else.
+    assert groups == ["watch", "etherpad", "wordpress", "site", "debian", "datacenter-gravelines-1"]

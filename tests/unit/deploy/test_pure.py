@@ -157,3 +157,24 @@ def test_the_watch_gets_pinned_dependencies_and_nothing_that_deploys() -> None:
     assert not {"pyinfra", "gevent"} & set(names)
     assert pinned.count("--hash=sha256:") >= len(names)
     assert source.archive() == source.archive()
+
+
+def test_a_yunohost_is_refused_before_anything_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "inventory.toml"
+    identity = tmp_path / "id"
+    identity.write_text(made.private_key())
+    monkeypatch.setenv("RELEVE_IDENTITY", str(identity))
+    public = keys.public_half(identity.read_text())
+    file.write_text(
+        'schema = 1\n[organisation]\nname = "x"\ncontact = "x@example.org"\n'
+        f'[people.one]\nmail = "a@example.org"\nkeys = ["{public}"]\nduties = ["deploy"]\n'
+        '[hosts.monts]\nplatform = "yunohost"\naddress = "192.0.2.1"\n'
+        'provider = "p"\ndatacenter = "d"\n'
+    )
+    report = run.run(file, dry=True)
+    assert report.hosts["monts"].state == "refused"
+    assert "yunohost" in report.hosts["monts"].error
+    assert "yet" in report.hosts["monts"].error
+    assert report.exit_code == 1
