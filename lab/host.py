@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import images, processes
+from lab import cgroups, images, processes
 from lab.disks import Disk
 from lab.errors import LabError
 from lab.network import NAMESPACES
@@ -32,7 +32,8 @@ class Machine:
         self.log = folder / "console.log"
         self.archives = folder / "archives"
         self.key_file = folder / "ssh_host_ed25519_key"
-        self._ours = processes.has_argument(f"--directory={self.disk.root}")
+        self.mark = f"--directory={self.disk.root}"  # an argument that no other process has
+        self._ours = processes.has_argument(self.mark)
 
     @property
     def host_key(self) -> str:
@@ -50,20 +51,15 @@ class Machine:
             (caches / name).mkdir(parents=True, exist_ok=True)
             binds.append(f"--bind={caches / name}:{images.CACHES}/{name}")
         argv = [
-            "systemd-nspawn", "--quiet", "--boot", f"--directory={self.disk.root}",
+            "systemd-nspawn", "--quiet", "--boot", self.mark,
             f"--network-namespace-path={NAMESPACES / self.namespace}",
             f"--machine={self.namespace}", f"--hostname={self.folder.name}",
             "--register=no", "--keep-unit", "--settings=no", "--console=pipe",
             "--resolv-conf=off", "--timezone=off", "--link-journal=no",
             f"--capability={_CAPABILITIES}", f"--kill-signal={_POWER_OFF}", *binds,
         ]  # fmt: skip
-        if Path("/run/systemd/system").is_dir():
-            # This machine's systemd must leave the host's control groups alone.
-            argv = [
-                "systemd-run", "--quiet", "--scope", "--collect", "--slice=machine.slice",
-                f"--unit={self.namespace}", "--property=Delegate=yes", "--", *argv,
-            ]  # fmt: skip
-        processes.spawn(argv, self.log)
+        cgroups.remove(self.namespace)
+        processes.spawn(cgroups.inside(self.namespace, argv), self.log)
         # For a moment after its start a process shows no arguments: wait until we can see it.
         processes.wait_for(self.running, 5)
 
@@ -93,6 +89,7 @@ class Machine:
         processes.kill(self._ours)
         if (NAMESPACES / self.namespace).exists():
             processes.kill(processes.in_network(NAMESPACES / self.namespace))
+            cgroups.remove(self.namespace)
 
     # --- what is set up before a boot -------------------------------------------------------
 

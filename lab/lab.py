@@ -25,7 +25,7 @@ from pathlib import Path
 from inventories import load
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
-from lab import disks, images, inet, keys, network, processes, state
+from lab import disks, images, inet, keys, network, processes, settings, state
 from lab.errors import LabError, NotAllowed
 from lab.host import Machine
 from lab.inventory import TSIG_SECRET, Place, inside, to_boot, zones
@@ -126,18 +126,17 @@ class Lab:
         with alone(self._lock_file, f"The lab {self.name}", patience=60):
             if not self.folder.exists():
                 return
+            current = self._found()
             hosts = self.folder / "hosts"
             for folder in sorted(hosts.iterdir()) if hosts.is_dir() else ():
-                machine = Machine(folder, "")
-                machine.pull_plug()
-                machine.collect_packages(self._pool)
-            current = self._found()
+                processes.kill(processes.has_argument(Machine(folder, "").mark))
+                Machine(folder, "").collect_packages(self._pool)
             if current is not None:
                 self._network(current).destroy()
             disks.unmount_below(self.folder)
             shutil.rmtree(self.folder)
             with alone(_MACHINE_LOCK, "The list of labs", patience=60):
-                network.restore_forwarding(self.root)
+                settings.restore(self.root)
 
     # --- single hosts -----------------------------------------------------------------------
 

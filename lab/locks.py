@@ -11,6 +11,10 @@ from pathlib import Path
 
 from lab.errors import Busy
 
+# Programs that we wait for hold our locks as well: when we are killed, nobody else begins before
+# the last of them has ended.
+held: set[int] = set()
+
 
 @contextlib.contextmanager
 def alone(file: Path, what: str, *, patience: float) -> Iterator[None]:
@@ -31,6 +35,8 @@ def alone(file: Path, what: str, *, patience: float) -> Iterator[None]:
                         "Wait for it or end it, then try again"
                     ) from None
                 time.sleep(0.05)
+        held.add(fd)
         yield
     finally:
+        held.discard(fd)
         os.close(fd)

@@ -19,14 +19,12 @@ import os
 import sys
 from pathlib import Path
 
-from lab import forwarder, processes
+from lab import cgroups, forwarder, processes, settings
 from lab.errors import LabError
 from lab.processes import run
 
 GATEWAY, INET = 1, 2
 NAMESPACES = Path("/run/netns")
-_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
-_WAS_OFF = "forwarding-was-off"
 _POOL = ipaddress.ip_network("10.213.0.0/16")
 
 
@@ -94,13 +92,6 @@ def uplink_mtu() -> int:
     return 1500
 
 
-def restore_forwarding(root: Path) -> None:
-    """When no lab is left, put back the one setting of this machine that labs change."""
-    if (root / _WAS_OFF).exists() and not any(Path("/sys/class/net").glob("rl-*")):
-        _FORWARD.write_text("0\n")
-        (root / _WAS_OFF).unlink()
-
-
 def _interface_exists(name: str) -> bool:
     return Path("/sys/class/net", name).exists()
 
@@ -126,7 +117,7 @@ class Network:
 
     def ensure(self) -> None:
         """Make the lab's network, or what is missing of it. Raise LabError."""
-        self._let_packets_through()
+        settings.apply(self.folder.parent.parent)
         if not self.namespace.exists():
             run(("ip", "netns", "add", self.name))
             self._quiet()
@@ -160,12 +151,6 @@ class Network:
         )
         self.inside("sh", "-c", script)
 
-    def _let_packets_through(self) -> None:
-        # The one setting of this machine that the lab changes; the last lab to go puts it back.
-        if _FORWARD.read_text().strip() == "0":
-            (self.folder.parent.parent / _WAS_OFF).touch()
-            _FORWARD.write_text("1\n")
-
     def _masquerade(self) -> None:
         net = subnet(self.index)
         rules = f"""
@@ -188,6 +173,7 @@ table ip {self.table} {{
             if (NAMESPACES / name).exists():
                 processes.kill(processes.in_network(NAMESPACES / name))
                 run(("ip", "netns", "del", name))
+        cgroups.remove_all(f"{self.name}-")
         if _interface_exists(self.name):
             run(("ip", "link", "del", self.name), check=False)
         if run(("nft", "list", "table", "ip", self.table), check=False).returncode == 0:

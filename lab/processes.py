@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from lab import locks
 from lab.errors import LabError
 
 Done = subprocess.CompletedProcess[bytes]
@@ -30,7 +31,14 @@ def run(
     Raise LabError with its last words when `check` and it fails, when it hangs, or is missing.
     """
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            pass_fds=tuple(locks.held),
+        )
     except FileNotFoundError:
         raise LabError(
             f"{argv[0]} is not on this machine. Missing packages: run `python3 -m lab.requirements`"
