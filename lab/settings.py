@@ -1,4 +1,4 @@
-"""The two settings of this machine that a lab needs otherwise. The last lab to go puts them back."""
+"""The two settings of this machine that labs change. The last lab to go puts them back."""
 
 from __future__ import annotations
 

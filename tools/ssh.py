@@ -165,7 +165,15 @@ class Connection:
                 channel.settimeout(0.0)
                 if not stdin:
                     channel.shutdown_write()
+                quiet_since = time.monotonic()
                 while True:
+                    # Asked before reading: what arrived ahead of it is then read below. The exit
+                    # code may overtake output, so the end of output is waited for too; but not
+                    # for ever, as a daemon that the command started may keep it open.
+                    ended = channel.exit_status_ready()
+                    finished = ended and (
+                        channel.eof_received or time.monotonic() - quiet_since > 1.0
+                    )
                     busy = False
                     if sent < len(stdin) and channel.send_ready():
                         sent += channel.send(stdin[sent : sent + 65536])
@@ -178,15 +186,19 @@ class Connection:
                     while channel.recv_stderr_ready():
                         err += channel.recv_stderr(65536)
                         busy = True
-                    if channel.exit_status_ready() and not busy:
+                    if busy or not ended:
+                        quiet_since = time.monotonic()
+                    if finished and not busy:
                         break
-                    if channel.closed and not busy:
+                    if channel.closed and not busy and not channel.recv_ready():
                         break
                     if time.monotonic() > deadline:
                         raise SshError(
                             f"{self.target.name}: {argv[0]} gave no answer in {timeout:.0f} s"
                         )
-                    if not busy:
+                    if not busy and ended:
+                        time.sleep(0.002)
+                    elif not busy:
                         channel.status_event.wait(0.005)
                 if not channel.exit_status_ready():
                     raise SshError(f"{self.target.name}: the session was lost during {argv[0]}")

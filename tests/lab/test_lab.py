@@ -247,6 +247,7 @@ def traces(lab_id: str, folder: Path) -> list[str]:
                 found.append(str(process))
         except OSError:
             continue
+    found += [str(p) for p in Path("/sys/fs/cgroup").glob(f"**/rl-{lab_id}-*")]
     return found + ([str(folder)] if folder.exists() else [])
 
 
@@ -306,3 +307,15 @@ def test_only_debian_hosts_boot(lab: Lab) -> None:
     mixed = inventory.model_copy(update={"hosts": {**inventory.hosts, "a1": yunohost}})
     with pytest.raises(LabError, match="boots Debian hosts only"):
         lab.up(mixed)
+
+
+def test_hosts_do_not_share_control_groups(lab: Lab) -> None:
+    """A service that stops waits for its own processes, not for those of a neighbour."""
+    unit = "[Service]\nExecStart=/bin/sleep 1000\nTimeoutStopSec=10s\n"
+    for host in ("a1", "b1"):
+        lab.run(host, ["tee", "/run/systemd/system/nap.service"], stdin=unit.encode())
+        lab.run(host, ["systemctl", "start", "nap"])
+    began = time.monotonic()
+    lab.run("a1", ["systemctl", "stop", "nap"])
+    assert time.monotonic() - began < 5
+    assert say(lab, "b1", "systemctl", "is-active", "nap") == "active"

@@ -1,0 +1,320 @@
+"""Copies on real hosts: systemd, SSH, the gate, other user ids, disks that are full."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import roles
+from agent import plan as plans
+from backup import lend, remote
+from backup import run as saving
+from backup.epoch import write_epoch_notice
+from backup.errors import BackupError
+from backup.restore import restore_service
+from cli.backup import backup as command
+from deploy.run import run as deploy
+from inventories import load
+from inventories.access import ssh_target
+from inventories.model import Inventory
+from inventories.secrets import Secrets
+from lab import Lab
+from roles.registry import SERVICES
+from tools import ssh
+
+pytestmark = pytest.mark.lab
+
+INVENTORY = """
+schema = 1
+[organisation]
+name = "Copies"
+contact = "contact@atelier.test"
+[hosts.web]
+platform = "debian"
+address = "192.0.2.1"
+provider = "one"
+datacenter = "GRA"
+repository = "coffre"
+[hosts.other]
+platform = "debian"
+address = "192.0.2.3"
+provider = "three"
+datacenter = "PAR"
+repository = "coffre"
+[hosts.coffre]
+platform = "debian"
+address = "192.0.2.2"
+provider = "two"
+datacenter = "NTE"
+roles = ["repository"]
+[repositories.coffre]
+url = "ssh-append://releve@coffre.atelier.test/atelier"
+host = "coffre"
+provider = "two"
+datacenter = "NTE"
+[domains."atelier.test"]
+"""
+
+_COUNT = "import json; print(json.dumps({'lines': len(open('/srv/forum.db').readlines())}))"
+_FIND = (
+    "import json; print(json.dumps([json.loads(x) for x in open('/srv/forum.db') "
+    "if x.startswith('{')]))"
+)
+_PLANT = 'printf \'{"run": "%s", "at": "%s"}\\n\' "$1" "$2" >> /srv/forum.db'
+
+# A service of files that belong to a user, and a database that is a file.
+FORUM: dict[str, Any] = {
+    "role": "tiny",
+    "paths": ["/srv/forum"],
+    "excludes": [],
+    "dumps": [
+        {
+            "name": "lines",
+            "save": ["cat", "/srv/forum.db"],
+            "load": ["sh", "-c", "cat > /srv/forum.db"],
+        }
+    ],
+    "quiesce": [
+        {
+            "do": ["touch", "/run/forum-is-still"],
+            "undo": ["rm", "-f", "/run/forum-is-still"],
+            "at_most": 120,
+        }
+    ],
+    "counts": ["python3", "-c", _COUNT],
+    "versions": [],
+    "canary": {
+        "plant": ["sh", "-c", _PLANT, "plant"],
+        "find": ["python3", "-c", _FIND],
+    },
+    "restore": {"stop": [], "prepare": [], "accept": []},
+    "units": ["forum.service"],
+}
+_UNIT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+
+
+class World:
+    """Three hosts that were deployed; `web` and `other` have a forum, under different user ids."""
+
+    def __init__(self, lab: Lab, inventory: Inventory) -> None:
+        self.lab, self.inventory = lab, inventory
+        self.secrets = Secrets.open(lab.inventory_file, lab.key_file)
+
+    def target(self, host: str) -> ssh.Target:
+        return ssh_target(self.inventory.hosts[host])
+
+    def sh(self, host: str, script: str, *, code: int | None = 0) -> str:
+        with ssh.session(self.target(host)) as session:
+            done = session.run(("sh", "-c", script), check=False, timeout=120)
+        said = (done.stdout + done.stderr).decode(errors="replace")
+        assert code is None or done.exit_code == code, f"{script}: {done.exit_code}: {said}"
+        return said
+
+    def forum(self, host: str, **more: Any) -> None:
+        """Give a host's plan the forum."""
+        plan = plans.render(self.inventory, host)
+        plan["services"]["forum"] = {**FORUM, **more}
+        with ssh.session(self.target(host)) as session:
+            session.write("/etc/releve/plan.json", json.dumps(plan).encode())
+
+    def save(self, host: str = "web") -> saving.Saved:
+        with ssh.session(self.target(host)) as session:
+            return saving.run(session)
+
+    def releve(self, *words: str, code: int = 0) -> str:
+        done = CliRunner().invoke(command, [words[0], str(self.lab.inventory_file), *words[1:]])
+        result = done.return_value if isinstance(done.return_value, int) else done.exit_code
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        assert result == code, done.output
+        return done.output
+
+
+@pytest.fixture(scope="module")
+def world(make_lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    file: Path = tmp_path_factory.mktemp("inventory") / "copies.toml"
+    file.write_text(INVENTORY)
+    lab = make_lab()
+    lab.up(load.load(file, {name: role.settings for name, role in SERVICES.items()}))
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RELEVE_SSH_KEY", str(lab.key_file))
+    patch.setenv("RELEVE_IDENTITY", str(lab.key_file))
+    report = deploy(lab.inventory_file)
+    assert report.ok, report
+    made = World(lab, roles.load(lab.inventory_file))
+    for host, uid in (("web", 2001), ("other", 2002)):
+        made.sh(host, f"useradd --uid {uid} forumer")
+        made.forum(host)
+    made.sh("other", "useradd --uid 2001 somebody-else")
+    made.sh(
+        "web",
+        "mkdir /srv/forum; echo hello > /srv/forum/page; head -c 20000000 /dev/urandom > "
+        "/srv/forum/large; chown -R forumer: /srv/forum; echo a line > /srv/forum.db; "
+        f"printf '{_UNIT}' > /etc/systemd/system/forum.service; systemctl daemon-reload; "
+        "systemctl enable --now forum.service",
+    )
+    made.sh("other", "mkdir -p /srv/forum; : > /srv/forum.db")
+    yield made
+    patch.undo()
+
+
+def test_saved_listed_verified_pruned_from_the_admins_machine(world: World) -> None:
+    saved = world.save()
+    assert saved.ok
+    assert saved.bytes > 20_000_000
+    listed = json.loads(world.releve("list", "--host", "web", "--format", "json"))
+    assert [row["snapshot"][:8] for row in listed][-1] == saved.snapshot
+    assert listed[-1]["services"] == ["forum"]
+    assert listed[-1]["complete"] is True
+    said = world.releve("verify", "--host", "web", "--read", "100%")
+    assert "0 problem(s)" in said
+    assert "1 stay, 0 go" in world.releve("prune", "--host", "web", "--yes")
+
+
+def test_a_stolen_append_key_can_only_append(world: World) -> None:
+    world.save()
+    plan = plans.render(world.inventory, "web")
+    gate = subprocess.list2cmdline(plan["repository"]["gate"])
+    before = world.sh("coffre", "find /srv/releve/releve/atelier/web -type f | sort")
+    for attack in (
+        "rm -rf /srv/releve",
+        "sh -c id",
+        "snapshots other",
+        "restic 1 ../other; rm -rf x",
+        "rclone serve restic --stdio /srv/releve/releve/atelier/web",
+        "receipt ../../../../tmp/x",
+        "",
+    ):
+        said = world.sh("web", f"{gate} '{attack}' < /dev/null | head -c 300", code=None)
+        assert "uid=" not in said
+    # Whatever name restic asks for, the key's own repository answers.
+    restic = [w.replace("rclone:web", "rclone:other") for w in plan["repository"]["restic"]]
+    words = [*restic, "--option=rclone.args=restic 1"]
+    listing = world.sh("web", subprocess.list2cmdline([*words, "snapshots", "--no-lock"]))
+    assert "web" in listing
+    forget = ["timeout", "100", *words, "forget", "--keep-last", "0", "--tag", "service=forum"]
+    world.sh("web", subprocess.list2cmdline(forget), code=None)
+    newest = listing.split("\n")[-3].split()[0] if "\n" in listing else "latest"
+    world.sh("web", subprocess.list2cmdline(["timeout", "20", *words, "forget", newest]), code=None)
+    after = world.sh("coffre", "find /srv/releve/releve/atelier/web -type f | sort")
+    assert set(before.split()) <= {*after.split(), *(p for p in before.split() if "/locks/" in p)}
+    assert world.sh("coffre", "ls /tmp").count("x\n") == 0
+
+
+def test_owners_come_back_by_name_where_the_numbers_differ(world: World) -> None:
+    world.save()
+    with (
+        ssh.session(world.target("other")) as other,
+        ssh.session(world.target("coffre")) as coffre,
+        lend.lent(world.inventory, "web", world.secrets, other, coffre) as source,
+    ):
+        restored = restore_service(other, "forum", source=source)
+    assert restored.counts_now == restored.counts_saved
+    assert restored.canaries[0].run == restored.run
+    assert world.sh("other", "stat -c '%U %G %u' /srv/forum/page").split() == [
+        "forumer", "forumer", "2002",
+    ]  # fmt: skip
+    assert world.sh("other", "ls /run/releve").split() in (["progress"], [])
+    keys = world.sh("coffre", "cat /srv/releve/releve/.ssh/authorized_keys2")
+    assert "releve-lend" not in keys
+    # Without being lent the copies stay closed.
+    with ssh.session(world.target("other")) as other, pytest.raises(BackupError, match="no snap"):
+        restore_service(other, "forum", replace=True, no_snapshot=True)
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_starts(world: World) -> None:
+    world.sh("web", "mkdir -p /srv/small; mount -t tmpfs -o size=30M none /srv/small")
+    try:
+        world.sh("web", "mkdir -p /srv/small/forum; cp /srv/forum/page /srv/small/forum/")
+        world.forum("web", paths=["/srv/small/forum"])
+        world.sh("web", "head -c 25000000 /dev/urandom > /srv/small/forum/large")
+        world.save()
+        with (
+            ssh.session(world.target("web")) as web,
+            pytest.raises(BackupError, match=r"needs 25\.0 MB .* MB are free"),
+        ):
+            restore_service(web, "forum", replace=True)
+        assert "page" in world.sh("web", "ls /srv/small/forum")
+    finally:
+        world.forum("web")
+        world.sh("web", "umount /srv/small")
+
+
+def test_kill_9_and_a_power_cut_leave_nothing_held_still(world: World) -> None:
+    slow = [{"name": "slow", "save": ["sleep", "100"], "load": ["true"]}]
+    world.forum("web", dumps=slow)
+    try:
+        start = "systemctl start --no-block releve-backup.service; "
+        wait = "for i in $(seq 100); do test -e /run/forum-is-still && break; sleep 0.1; done; "
+        kill = "kill -9 $(systemctl show -P MainPID releve-backup.service); sleep 2; "
+        world.sh("web", f"{start}{wait}test -e /run/forum-is-still && {kill}"
+                 "! test -e /run/forum-is-still && ! pgrep -x sleep -a | grep ' 100'")  # fmt: skip
+        world.sh("web", f"systemctl reset-failed; {start}{wait}test -e /run/forum-is-still")
+        # Cron's run while another is under way: it defers, and the journal says so.
+        busy = world.sh("web", f"{remote.AGENT} backup", code=75)
+        assert "has held this host's lock" in busy
+        world.sh("web", "touch /var/lib/releve/forum-was-still; cp /var/lib/releve/quiesced/* /srv")
+        world.lab.crash("web")
+        world.lab.start("web")
+        deadline = time.monotonic() + 30
+        while "inactive" not in world.sh("web", "systemctl is-active releve-undo", code=None):
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        assert world.sh("web", "ls /var/lib/releve/quiesced") == ""
+    finally:
+        world.forum("web")
+    assert world.save().ok
+
+
+def test_a_repository_that_is_full_or_read_only_is_named(world: World) -> None:
+    home = "/srv/releve/releve/atelier"
+    world.sh("web", "head -c 30000000 /dev/urandom > /srv/forum/more")
+    world.sh("coffre", f"mount --bind {home} {home}; mount -o remount,ro,bind {home}")
+    with pytest.raises(BackupError, match="read-only"):
+        world.save()
+    world.sh("coffre", f"umount {home}")
+    world.sh(
+        "coffre",
+        f"mount -t tmpfs -o size=40M none /mnt; cp -a {home}/. /mnt/; chown --reference={home} "
+        f"/mnt; mount --bind /mnt {home}",
+    )
+    with pytest.raises(BackupError, match="disk of the repository host is full"):
+        world.save()
+    world.sh("coffre", f"umount {home}; umount /mnt")
+    assert world.sh("web", "ls /var/lib/releve/quiesced; ls /run/forum-is-still", code=None).count(
+        "No such file"
+    )
+    assert world.save().ok
+
+
+def test_a_host_key_that_changed_is_refused(world: World) -> None:
+    world.sh("web", "cp /etc/releve/known_hosts /root/kept; ssh-keygen -q -t ed25519 -N '' -f /root/k;"
+             " echo releve-repository $(cat /root/k.pub) > /etc/releve/known_hosts")  # fmt: skip
+    try:
+        with pytest.raises(BackupError, match="another host key"):
+            world.save()
+    finally:
+        world.sh("web", "cp /root/kept /etc/releve/known_hosts")
+
+
+def test_a_host_that_was_replaced_stops_serving_and_saving(world: World) -> None:
+    repository = world.inventory.repositories["coffre"]
+    key = world.secrets.get("host.web.fence")
+    assert "active" in world.sh("web", "systemctl is-active forum.service")
+    with ssh.session(world.target("coffre")) as coffre:
+        write_epoch_notice(coffre, repository, "web", 5, key)
+        with pytest.raises(BackupError, match="there already"):
+            write_epoch_notice(coffre, repository, "web", 4, key)
+    world.sh("web", "systemctl start releve-guard.service")
+    assert "inactive" in world.sh("web", "systemctl is-active forum.service", code=None)
+    world.sh("web", "systemctl start forum.service", code=None)
+    assert "inactive" in world.sh("web", "systemctl is-active forum.service", code=None)
+    assert not [n for n in world.sh("web", "ls /etc/cron.d").split() if n == "releve-backup"]
+    with pytest.raises(BackupError, match="must neither serve nor save"):
+        world.save()
