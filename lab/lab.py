@@ -26,7 +26,7 @@ from inventories import load
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
 from lab import disks, images, inet, keys, network, processes, settings, state
-from lab.errors import LabError, NotAllowed
+from lab.errors import Busy, LabError, NotAllowed
 from lab.host import Machine
 from lab.inventory import TSIG_SECRET, Place, inside, to_boot, zones
 from lab.locks import alone
@@ -137,6 +137,7 @@ class Lab:
             shutil.rmtree(self.folder)
             with alone(_MACHINE_LOCK, "The list of labs", patience=60):
                 settings.restore(self.root)
+                self._sweep_images()
 
     # --- single hosts -----------------------------------------------------------------------
 
@@ -431,6 +432,19 @@ class Lab:
 
     def _images(self, release: str) -> tuple[str, ...]:
         return (images.base(self.root / "images", release, self._say),)
+
+    def _sweep_images(self) -> None:
+        """Images of old recipes go when nobody needed them for a week."""
+        folder = self.root / "images"
+        if not folder.is_dir():
+            return
+        with (
+            contextlib.suppress(Busy),  # somebody builds one: another time
+            alone(folder / "lock", "The folder of lab images", patience=0),
+        ):
+            states = [state.load(self.root / "labs" / n / "state.json") for n in names()]
+            hosts = [host for each in states if each for host in each.hosts.values()]
+            images.sweep(folder, {image for host in hosts for image in host.images})
 
     def _losses(self, current: state.LabState) -> dict[int, float]:
         return {h.octet: h.loss for h in current.hosts.values() if not h.gone}

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,7 +54,7 @@ def atelier(*hosts: str) -> Inventory:
 
 
 @pytest.fixture(scope="module")
-def lab(make_lab) -> Lab:
+def lab(make_lab: Callable[[], Lab]) -> Lab:
     lab = make_lab()
     lab.up(atelier("a1", "a2", "b1"))
     return lab
@@ -266,7 +266,7 @@ lab.down()
 
 
 @pytest.fixture
-def killed(make_lab) -> Iterator[Lab]:
+def killed(make_lab: Callable[[], Lab]) -> Iterator[Lab]:
     lab = make_lab()
     yield lab
     lab.down()
