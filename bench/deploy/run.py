@@ -26,14 +26,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench_state import FILES, FOLDERS, PACKAGES, UNITS
-
 import roles
-from deploy.connector import inventory_of
 from inventories.access import ssh_target
 from inventories.model import Host
 from lab import Lab
 from tools import ssh
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from bench.deploy.bench_state import FILES, FOLDERS, PACKAGES, UNITS
 
 HERE = Path(__file__).resolve().parent
 MILLISECONDS = 20.0
@@ -153,7 +153,6 @@ def main() -> None:
             host = lab.up(roles.load(file)).hosts["far"]
             os.environ["RELEVE_SSH_KEY"] = str(lab.key_file)
             how = lab.delay("FAR", MILLISECONDS)
-            inventory_of(lab.inventory_file)
             print(f"Round trip: {round_trip(host):.1f} ms (added: {MILLISECONDS:.0f}, by {how})")
             target = f"@releve/{lab.inventory_file}"
             ways = {

@@ -9,8 +9,8 @@ from pyinfra.context import ctx_state
 
 from platforms import ops
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from bench_state import FILES, FOLDERS, PACKAGES, UNITS
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from bench.deploy.bench_state import FILES, FOLDERS, PACKAGES, UNITS
 
 # As in deploy/site.py: predict changes first, so that nothing is asked twice.
 ctx_state.get().check_for_changes = True  # type: ignore[no-untyped-call]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pyinfra.operations import apt, files, systemd
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from bench_state import FILES, FOLDERS, PACKAGES, UNITS
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from bench.deploy.bench_state import FILES, FOLDERS, PACKAGES, UNITS
 
 for path in FOLDERS:
     files.directory(name=f"folder {path}", path=path, mode="755", user="root", group="root")
