@@ -494,6 +494,10 @@ _REPLACED = (
     "another machine has taken this host's place (the repository knows a higher epoch). "
     "It must neither serve nor save"
 )
+_FULL = (
+    "the disk of the repository host is full. Prune (`releve backup prune`) or enlarge it; what "
+    "was saved before is untouched"
+)
 _REASONS = (
     ("releve-gate: epoch", _REPLACED),
     ("releve-gate:", "the repository's gate refused"),
@@ -507,10 +511,8 @@ _REASONS = (
         "the repository host showed another host key than the inventory says. Nothing was sent. "
         "If it was reinstalled, write the new key into the inventory and deploy",
     ),
-    (
-        "no space left on device",
-        "the disk of the repository host is full. Prune (`releve backup prune`) or enlarge it",
-    ),
+    ("no space left on device", _FULL),
+    ("file too big for remaining disk space", _FULL),
     ("disk quota exceeded", "the quota on the repository host is used up"),
     (
         "read-only file system",
@@ -530,6 +532,7 @@ _REASONS = (
     ("connection closed by", "the repository host closed the connection"),
     ("broken pipe", _LOST),
     ("unexpected eof", _LOST),
+    ("error talking http to rclone", _LOST),
     ("ciphertext verification failed", "the repository is damaged: a pack does not verify"),
     ("does not match", "the repository is damaged: a pack does not match its name"),
     ("repository is already locked", "the repository is locked by somebody else (a prune?)"),
@@ -544,7 +547,9 @@ def reason(text: str) -> str:
         if sign in low:
             said = next((x for x in lines if sign in x.lower()), "")
             return f"{meaning} ({said[:300]})" if said else meaning
-    return " / ".join(lines[-3:])[:600] or "restic said nothing"
+    # A panic or a failed upload ends with the lines of a call stack; the reason stands before.
+    fatal = [x for x in lines if x.startswith(("Fatal:", "panic:"))]
+    return " / ".join(fatal[-2:] or lines[-3:])[:600] or "restic said nothing"
 
 
 def restic_failed(done: Done, what: str) -> NoReturn:
@@ -1665,6 +1670,9 @@ def restore(
     if wanted != "latest" and not _SNAPSHOT.fullmatch(wanted):
         raise Failed("a snapshot is named by at least eight hexadecimal digits, or `latest`")
     refuse_when_fenced(at)
+    if not os.path.exists(at.v("epoch")):
+        # A blank host that takes over: `init` comes with `configure`, after the data.
+        write(at.v("epoch"), f"{int(plan['epoch'])}\n".encode())
     began = time.time()
     it = Restoring(at, plan, service, source or need_repository(plan))
     os.makedirs(it.home, mode=0o700, exist_ok=True)
@@ -2158,7 +2166,12 @@ def arguments(words: Sequence[str] | None) -> Any:
     it.add_argument("--yes", action="store_true", required=True)
     for name in ("undo", "status", "guard", "version"):
         verbs.add_parser(name)
-    return parser.parse_args(words)
+    args = parser.parse_args(words)
+    # argparse of Python 3.11 turns the value "--" into an empty list.
+    odd = [name for name, value in vars(args).items() if isinstance(value, list)]
+    if odd:
+        parser.error(f"-- is no value for --{odd[0]}")
+    return args
 
 
 def perform(at: Root, args: Any) -> tuple[Any, bool]:

@@ -92,7 +92,8 @@ def lent(
         serialization.PrivateFormat.OpenSSH,
         serialization.NoEncryption(),
     )
-    password = secrets.get(f"host.{lender}.recovery")
+    # The lender's own key: the operators' is not for machines, and may not be there yet.
+    password = secrets.get(f"host.{lender}.restic")
     try:
         grant(to_repository, repository, lender, public.decode())
         to_host.run(("mkdir", "-p", "-m", "0700", "--", "/run/releve", place))

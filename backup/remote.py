@@ -28,7 +28,8 @@ def parse(host: str, exit_code: int, stdout: bytes, stderr: bytes) -> dict[str, 
     """
     text = stdout.decode(errors="replace").strip()
     try:
-        answer = json.loads(text.splitlines()[-1]) if text else None
+        # The first line: what runs after the verb (`undo`) has its say on later ones.
+        answer = json.loads(text.splitlines()[0]) if text else None
     except ValueError:
         answer = None
     said = stderr.decode(errors="replace").strip().splitlines()

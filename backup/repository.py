@@ -30,6 +30,7 @@ class Opened:
     url: str
     options: dict[str, str]
     password_file: Path
+    host_password_file: Path | None = None
 
     def run(self, *verb: str, timeout: float | None = None) -> str:
         """Run a restic command, return its stdout. Raise BusyError, UnreachableError,
@@ -37,6 +38,24 @@ class Opened:
         argv = restic.command(self.url, self.password_file, verb, options=self.options)
         try:
             return restic.run(argv, timeout=timeout)
+        except restic.ResticError as error:
+            if "wrong password" not in str(error).lower() or self.host_password_file is None:
+                raise _explained(self.host, error) from None
+        self._add_recovery_key()
+        try:
+            return restic.run(argv, timeout=timeout)
+        except restic.ResticError as error:
+            raise _explained(self.host, error) from None
+
+    def _add_recovery_key(self) -> None:
+        """The operators' key is not there yet: add it, with the host's own, which is in the
+        secrets as well."""
+        verb = ("key", "add", f"--new-password-file={self.password_file}")
+        if self.host_password_file is None:
+            return
+        argv = restic.command(self.url, self.host_password_file, verb, options=self.options)
+        try:
+            restic.run(argv, timeout=600)
         except restic.ResticError as error:
             raise _explained(self.host, error) from None
 
@@ -165,6 +184,11 @@ def open_repository(inventory: Inventory, host_id: str, secrets: Secrets) -> Ite
         place = Path(name)
         (place / "password").touch(mode=0o600)
         (place / "password").write_text(password)
+        own = None
+        if f"host.{host_id}.restic" in secrets:
+            own = place / "host-password"
+            own.touch(mode=0o600)
+            own.write_text(secrets.get(f"host.{host_id}.restic"))
         (place / "known_hosts").write_bytes(known_hosts(key))
         if to.key_file:
             (place / "key").symlink_to(to.key_file.resolve())
@@ -176,4 +200,5 @@ def open_repository(inventory: Inventory, host_id: str, secrets: Secrets) -> Ite
                 "rclone.args": restic.rclone_program(server_words(repository, to.user)),
             },
             place / "password",
+            own,
         )

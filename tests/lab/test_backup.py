@@ -276,17 +276,23 @@ def test_a_repository_that_is_full_or_read_only_is_named(world: World) -> None:
     home = "/srv/releve/releve/atelier"
     world.sh("web", "head -c 30000000 /dev/urandom > /srv/forum/more")
     world.sh("coffre", f"mount --bind {home} {home}; mount -o remount,ro,bind {home}")
-    with pytest.raises(BackupError, match="read-only"):
-        world.save()
-    world.sh("coffre", f"umount {home}")
+    try:
+        with pytest.raises(BackupError, match="read-only"):
+            world.save()
+    finally:
+        world.sh("coffre", f"umount {home}")
     world.sh(
         "coffre",
-        f"mount -t tmpfs -o size=40M none /mnt; cp -a {home}/. /mnt/; chown --reference={home} "
-        f"/mnt; mount --bind /mnt {home}",
+        f"mount -t tmpfs -o size=60M none /mnt; cp -a {home}/. /mnt/; "
+        f"chown --reference={home} /mnt; head -c 100000000 /dev/zero > /mnt/filler; "
+        f"mount --bind /mnt {home}",
+        code=None,
     )
-    with pytest.raises(BackupError, match="disk of the repository host is full"):
-        world.save()
-    world.sh("coffre", f"umount {home}; umount /mnt")
+    try:
+        with pytest.raises(BackupError, match="disk of the repository host is full"):
+            world.save()
+    finally:
+        world.sh("coffre", f"umount {home}; umount /mnt")
     assert world.sh("web", "ls /var/lib/releve/quiesced; ls /run/forum-is-still", code=None).count(
         "No such file"
     )
@@ -294,8 +300,11 @@ def test_a_repository_that_is_full_or_read_only_is_named(world: World) -> None:
 
 
 def test_a_host_key_that_changed_is_refused(world: World) -> None:
-    world.sh("web", "cp /etc/releve/known_hosts /root/kept; ssh-keygen -q -t ed25519 -N '' -f /root/k;"
-             " echo releve-repository $(cat /root/k.pub) > /etc/releve/known_hosts")  # fmt: skip
+    world.sh(
+        "web",
+        "cp /etc/releve/known_hosts /root/kept; ssh-keygen -q -t ed25519 -N '' -f /root/k; "
+        "echo releve-repository $(cat /root/k.pub) > /etc/releve/known_hosts",
+    )
     try:
         with pytest.raises(BackupError, match="another host key"):
             world.save()

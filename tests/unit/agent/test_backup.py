@@ -44,8 +44,20 @@ def test_a_run_leaves_a_snapshot_and_a_receipt_that_its_host_signed(site: Site) 
         body = {**kept["receipt"], **({"ok": False} if tampered else {})}
         data = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         verdict = subprocess.run(
-            ["ssh-keygen", "-Y", "verify", "-q", "-f", allowed, "-I", "monts"]
-            + ["-n", "releve-receipt", "-s", signature],
+            [
+                "ssh-keygen",
+                "-Y",
+                "verify",
+                "-q",
+                "-f",
+                allowed,
+                "-I",
+                "monts",
+                "-n",
+                "releve-receipt",
+                "-s",
+                signature,
+            ],
             input=data.encode(),
             capture_output=True,
             check=False,
@@ -189,8 +201,16 @@ def test_operators_get_a_key_of_their_own(site: Site) -> None:
     assert made == ["recovery-key"]
     assert site.agent("init", f"--recovery-password-file={password}")["made"] == []
     opened = subprocess.run(
-        ["restic", "-r", site.repository, f"--password-file={password}", "cat", "config"]
-        + ["--no-lock", "--no-cache"],
+        [
+            "restic",
+            "-r",
+            site.repository,
+            f"--password-file={password}",
+            "cat",
+            "config",
+            "--no-lock",
+            "--no-cache",
+        ],
         capture_output=True,
         env={"PATH": os.environ["PATH"], "HOME": str(site.base)},
         check=False,
@@ -247,17 +267,22 @@ def test_status_tells_what_checks_read(site: Site) -> None:
     assert status["memory"]["total"] > status["memory"]["available"] > 0
 
 
-def test_wrong_usage_is_64_and_a_missing_plan_says_what_to_do(site: Site, tmp_path: Path) -> None:
+def test_wrong_usage_is_64_and_a_missing_plan_says_what_to_do(site: Site) -> None:
     process = site.start("backup", "--no-such-option")
-    _, said = process.communicate(timeout=20)
+    process.communicate(timeout=20)
     assert process.returncode == 64
     (site.base / "etc" / "releve" / "plan.json").unlink()
-    process = subprocess.run(
-        ["python3", "-IS", Path(__file__).parents[3] / "agent" / "agent.py"]
-        + [f"--root={site.base}", "backup"],
+    ended = subprocess.run(
+        [
+            "python3",
+            "-IS",
+            Path(__file__).parents[3] / "agent" / "agent.py",
+            f"--root={site.base}",
+            "backup",
+        ],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert process.returncode == 1
-    assert "releve deploy" in process.stderr
+    assert ended.returncode == 1
+    assert "releve deploy" in ended.stderr

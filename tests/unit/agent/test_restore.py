@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_all_of_it_comes_back_and_is_counted(site: Site) -> None:
-    folder, snapshot = saved(site)
+    folder, _snapshot = saved(site)
     before = contents(folder)
     blank(folder)
     restored = site.agent("restore", "--service=forum")
@@ -164,9 +164,17 @@ def test_a_snapshot_from_the_future_is_never_the_latest(site: Site) -> None:
     (folder / "files" / "page").write_text("forged")
     argv = [w for w in site.plan["repository"]["restic"] if not w.startswith("--option")]
     forged = subprocess.run(
-        [*argv, f"--option=rclone.program={site.link}", "--option=rclone.args=restic 1", "backup"]
-        + ["--time=2030-01-01 00:00:00", "--host=monts", "--tag=service=forum", "--tag=run=x"]
-        + [str(folder / "files")],
+        [
+            *argv,
+            f"--option=rclone.program={site.link}",
+            "--option=rclone.args=restic 1",
+            "backup",
+            "--time=2030-01-01 00:00:00",
+            "--host=monts",
+            "--tag=service=forum",
+            "--tag=run=x",
+            str(folder / "files"),
+        ],
         capture_output=True,
         check=False,
     )
@@ -189,13 +197,13 @@ def test_at_chooses_the_newest_that_is_not_later(site: Site) -> None:
 
 
 def test_the_own_repository_gone_demands_a_clear_word(site: Site) -> None:
-    folder, snapshot = saved(site)
+    folder, _snapshot = saved(site)
     site.plan["repository"]["gate"] = ["false"]
     lent = dict(site.plan["repository"])
     described = site.base / "source.json"
     described.write_text(json.dumps(lent))
-    site.plan["repository"] = {**lent, "restic": [*lent["restic"][:-1]] + [
-        "--option=rclone.program=false"]}  # fmt: skip
+    cut = [*lent["restic"][:-1], "--option=rclone.program=false"]
+    site.plan["repository"] = {**lent, "restic": cut}
     words = ["restore", "--service=forum", "--replace", f"--source={described}"]
     failed = site.agent(*words, code=1)
     assert "--no-snapshot" in failed["error"]

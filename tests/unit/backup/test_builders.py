@@ -1,0 +1,129 @@
+"""Hostile values never reach a shell unquoted, never become an option, never split."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from agent.agent import excluded
+from backup.epoch import notice
+from backup.lend import line
+from backup.restore import restore_words
+from inventories.model import Repository, RepositoryUrl
+from tools import restic
+
+HOSTILE = st.one_of(
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=80),
+    st.sampled_from(
+        [
+            "$(touch /tmp/x)",
+            "`id`",
+            "'; id; '",
+            '"',
+            "a\nb",
+            "-rf",
+            "--",
+            "é \u202e",
+            "\\",
+            "*",
+            "x" * 5000,
+        ]
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(HOSTILE, min_size=1, max_size=6))
+@example(["printf", "$(id)"])
+def test_a_remote_shell_gets_back_exactly_the_words(words: list[str]) -> None:
+    text = restic.remote_line(["printf", "%s\\0", *words])
+    done = subprocess.run(["sh", "-c", text], capture_output=True, check=True)
+    assert done.stdout.split(b"\0")[:-1] == [w.encode() for w in words]
+
+
+def test_a_nul_is_refused() -> None:
+    with pytest.raises(ValueError):
+        restic.remote_line(["a\0b"])
+
+
+@given(st.lists(HOSTILE, min_size=1, max_size=5))
+def test_a_program_for_rclone_is_plain_or_refused(words: list[str]) -> None:
+    try:
+        text = restic.rclone_program(words)
+    except ValueError:
+        return
+    assert text.split(" ") == words
+    assert not set(text) & set("'\"\\$`;&|<>(){}*?\n\t")
+
+
+@given(HOSTILE, HOSTILE)
+def test_values_cannot_become_options_of_restic(url: str, value: str) -> None:
+    argv = restic.command(url, Path("/p"), ("snapshots",), options={"a": value})
+    assert argv == (
+        "restic",
+        f"--repo={url}",
+        "--password-file=/p",
+        f"--option=a={value}",
+        "snapshots",
+    )
+
+
+@given(HOSTILE, HOSTILE)
+def test_values_cannot_become_options_of_the_agent(service: str, snapshot: str) -> None:
+    from agent.agent import arguments
+
+    words = restore_words(service, snapshot=snapshot, at=datetime(2026, 1, 1, tzinfo=UTC))
+    if "--" in (service, snapshot):
+        with pytest.raises(SystemExit, match="64"):
+            arguments(words)
+        return
+    args = arguments(words)
+    assert (args.service, args.snapshot, args.at) == (service, snapshot, "2026-01-01T00:00:00Z")
+    assert args.replace is args.no_snapshot is args.dry_run is False
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_hostile_repository_addresses_are_refused_or_harmless(user: str, path: str) -> None:
+    try:
+        url = RepositoryUrl.model_validate(f"ssh-append://{user}@coffre.example/{path}")
+    except ValueError:
+        return
+    repository = Repository(id="coffre", url=url, provider="p", datacenter="d")
+    text = line(repository, "monts", "ssh-ed25519 AAAA comment", datetime(2026, 1, 1, tzinfo=UTC))
+    assert text.count("\n") == 0
+    assert text.count('"') == 4
+    assert ".." not in url.path.split("/")
+    restic.rclone_program([url.user, url.path])  # must not need quoting
+
+
+@given(st.integers(1, 10**9))
+def test_the_gate_can_read_the_epoch_of_a_notice(epoch: int) -> None:
+    import re
+
+    found = re.search(rb'"epoch": *([0-9]+)', notice("monts", epoch, "k"))
+    assert found
+    assert int(found[1]) == epoch
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "hit"),
+    [
+        ("/srv/a/cache", "/srv/a/cache", True),
+        ("/srv/a/cache", "/srv/a/cache/x/y", True),
+        ("/srv/a/cache", "/srv/a/cache2", False),
+        ("/srv/*/cache", "/srv/a/cache/x", True),
+        ("/srv/*/cache", "/srv/a/b/cache", False),
+        ("/srv/**/cache", "/srv/a/b/cache", True),
+        ("/srv/a/*.log", "/srv/a/x.log", True),
+        ("/srv/a/*.log", "/srv/a/b/x.log", False),
+    ],
+)
+def test_excludes_are_counted_as_restic_reads_them(
+    pattern: str, path: str, hit: bool, tmp_path: Path
+) -> None:
+    assert excluded([pattern])(path) is hit
