@@ -36,3 +36,10 @@ def database_name(prefix: str, service: str) -> str:
 def certificate_paths(domain: str) -> tuple[str, str]:
     """Return the paths of the chain (PEM) and of the private key (PEM) for a domain."""
     return f"{CERTIFICATES}/{domain}/fullchain.pem", f"{CERTIFICATES}/{domain}/privkey.pem"
+
+
+def certificate_folder(domain: str) -> str:
+    """The folder of a domain's certificate and key. It belongs to the copy of a service, so that
+    a host that takes over shows a valid certificate before any name leads to it."""
+    return certificate_paths(domain)[0].rpartition("/")[0]
+

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from inventories.model import Inventory, Service
+from platforms.debian import names
+from platforms.debian import units as units_of
 from roles.etherpad import settings as etherpad
 from roles.interface import Canary, Dump, Restore, State
 
@@ -22,13 +24,13 @@ _START = 'systemctl cat -- "$1" >/dev/null 2>&1 || exit 0; exec systemctl start 
 
 
 def state(service: Service, inventory: Inventory) -> State:
-    """The installed tree with its keys, and the database.
+    """The installed tree with its keys, the certificate, and the database.
 
     pg_dump sees one moment of the database, and the tree does not change while it runs, so that
     nothing needs to stand still.
     """
     return State(
-        paths=(etherpad.root(service),),
+        paths=(etherpad.root(service), names.certificate_folder(service.domain)),
         dumps=(
             Dump(
                 "postgresql.sql",
@@ -60,10 +62,11 @@ def state(service: Service, inventory: Inventory) -> State:
 def restore(service: Service, inventory: Inventory) -> Restore:
     """Etherpad keeps pads in memory and writes them later: it must stand still meanwhile."""
     return Restore(
-        stop=(("systemctl", "stop", "--", etherpad.unit(service)),),
+        stop=(units_of.stop(etherpad.unit(service)),),
         accept=(
             ("sh", "-c", _START, "start", etherpad.unit(service)),
             etherpad.program(service, inventory, "wait"),
+            units_of.RELOAD_NGINX,
         ),
     )
 

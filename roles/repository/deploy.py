@@ -29,13 +29,18 @@ def configure(host: Host, inventory: Inventory) -> None:
     """Queue the gate, the folders and the complete lists of keys."""
     secrets = ops.secrets()
     public = {name: keys.public_half(secrets.get(name)) for name in _needed(host, inventory)}
+    retired = {
+        name: secrets.get(f"host.{name}.retired").splitlines()
+        for name in inventory.hosts
+        if f"host.{name}.retired" in secrets
+    }
     items: list[ops.Item] = [ops.Folder(str(Path(GATE).parent))]
     items += [
         ops.File(f"{Path(GATE).parent}/{file.name}", file.read_bytes(), mode=0o755)
         for file in sorted(_FILES.glob("*"))
         if file.is_file()
     ]
-    for account in accounts(inventory, host.id, public):
+    for account in accounts(inventory, host.id, public, retired):
         owner = {"owner": account.user, "group": account.user}
         items.append(ops.Folder(account.home, mode=0o750, **owner))
         items += [ops.Folder(folder, mode=0o700, **owner) for folder in account.folders]

@@ -9,6 +9,8 @@ and searched before the next `configure` runs.
 from __future__ import annotations
 
 from inventories.model import Inventory, Service
+from platforms.debian import names
+from platforms.debian import units as units_of
 from roles.interface import Canary, Dump, Restore, State
 from roles.wordpress import settings as wordpress
 
@@ -23,7 +25,7 @@ _START = 'set -eu; test -e "$1" || exit 0; shift; exec systemctl start "$@"'
 
 
 def state(service: Service, inventory: Inventory) -> State:
-    """wp-content, the keys of its cookies, its configuration, and the database.
+    """wp-content, the keys of its cookies, its configuration, certificate, and the database.
 
     The database is dumped in one transaction (InnoDB), so that nothing needs to stand still. It
     is dumped before files are copied: a file that is sent meanwhile is a file too many, never a
@@ -35,6 +37,7 @@ def state(service: Service, inventory: Inventory) -> State:
             wordpress.root(service),
             wordpress.salts_file(service),
             wordpress.config_file(service),
+            names.certificate_folder(service.domain),
         ),
         dumps=(
             Dump(
@@ -65,10 +68,11 @@ def restore(service: Service, inventory: Inventory) -> Restore:
     to the version of the code that is here, which may be newer than the copy's."""
     runs = (wordpress.unit(service), wordpress.timer(service))
     return Restore(
-        stop=(("systemctl", "stop", *runs, wordpress.cron_unit(service)),),
+        stop=(units_of.stop(*runs, wordpress.cron_unit(service)),),
         accept=(
             wordpress.program(service, "upgrade"),
             ("sh", "-c", _START, "start", wordpress.pool_file(service), *runs),
+            units_of.RELOAD_NGINX,
         ),
     )
 

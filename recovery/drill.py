@@ -1,0 +1,184 @@
+"""The drill: prove that what is saved can be brought back, how long it takes, what is lost.
+
+`play_disaster` plays the whole story on throwaway hosts: deploy, write as members do, save, lose
+the host with its disk, rebuild it in another datacenter by the very code of a real rebuild.
+`recovery.rehearsal` takes the real off-site copies of any inventory to a blank host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets as random
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+
+import roles
+from inventories.access import ssh_target
+from inventories.load import dump
+from inventories.model import Host, Inventory
+from lab import Lab
+from recovery import steps
+from recovery.errors import UsageError
+from recovery.evidence import Evidence
+from recovery.phases import Stopwatch, now
+from recovery.rebuild import NewPlace, lost_host, rebuild
+from recovery.rehearsal import borrow, rehearse, variant
+from roles.interface import Absent
+from roles.registry import SERVICES
+from tools import ssh
+
+
+def play_disaster(file: Path, lab: Lab, watch: Stopwatch, *, lost: str | None = None) -> Evidence:
+    """Play the loss of a datacenter with the inventory `file` in `lab`; return the evidence.
+
+    Raise LabError, UsageError, RecoveryError when it cannot even be set up; from the disaster on,
+    what fails is in the evidence.
+    """
+    inventory = roles.load(file)
+    host = lost_host(inventory, lost)
+    elsewhere = _other_datacenter(inventory, host)
+    with watch.phase("boot", counted=False):
+        inventory = lab.up(inventory)
+        host = inventory.hosts[host.id]
+    mine = lab.inventory_file
+    services = [service.id for service in inventory.services_on(host.id)]
+    with watch.phase("deploy", counted=False):
+        steps.deploy_everything(mine, watch.progress)
+    with watch.phase("check-before", counted=False):
+        steps.insist(steps.check(mine, services))
+    with watch.phase("write", counted=False):
+        write_as_members(roles.load(mine), host, services, "kept")
+    with watch.phase("backup", counted=False):
+        steps.backup(mine, host.id, watch.progress)
+    # What is written now is in no copy. The drill has to notice that it is gone.
+    write_as_members(roles.load(mine), host, services, "lost")
+    with watch.phase("destroy", counted=False):
+        lost_at = now()
+        lab.destroy(host.id)
+    with watch.phase("blank", counted=True):
+        blank = lab.blank(
+            f"{host.id}-new", datacenter=elsewhere.datacenter, provider=elsewhere.provider
+        )
+    place = NewPlace(
+        address=ip_address(str(blank.address)),
+        address6=blank.address6,
+        host_key=blank.host_key or "",
+        provider=elsewhere.provider,
+        datacenter=elsewhere.datacenter,
+    )
+    return rebuild(
+        mine,
+        place,
+        lost=host.id,
+        kind="disaster",
+        lost_at=lost_at,
+        watch=watch,
+        progress=watch.progress,
+    )
+
+
+def _other_datacenter(inventory: Inventory, host: Host) -> Host:
+    """A host in another datacenter than `host`, whose provider takes over in the rehearsal."""
+    for other in inventory.hosts.values():
+        if other.datacenter != host.datacenter:
+            return other
+    raise UsageError(f"every host is in {host.datacenter}: there is nowhere else to rehearse")
+
+
+def write_as_members(
+    inventory: Inventory, host: Host, services: Sequence[str], mark: str
+) -> datetime:
+    """Write a mark into each service, the way its role says a member would. Return when.
+
+    Raise CommandError when a service does not take it: what cannot be written cannot be lost.
+    """
+    at = now()
+    run = f"{mark}-{random.token_hex(4)}"
+    with ssh.session(ssh_target(host)) as session:
+        for name in services:
+            service = inventory.services[name]
+            canary = SERVICES[service.role].on[host.platform].canary
+            if isinstance(canary, Absent):
+                continue
+            argv = canary(service, inventory).plant
+            session.run((*argv, run, at.strftime("%Y-%m-%dT%H:%M:%SZ")))
+    return at
+
+
+def in_lab(
+    file: Path, watch: Stopwatch, *, lost: str | None, disaster: bool, keep: bool
+) -> Evidence:
+    """Rehearse in a lab of its own, which is gone afterwards unless `keep`. See `play_disaster`
+    and `rehearsal.rehearse`. Raise LabError (not root, packages missing) before anything is done.
+    """
+    lab = Lab(f"drill-{file.stem}"[:31], progress=lambda text: watch.progress(f"  {text}"))
+    loan = None if disaster else borrow(file, lost)
+    lab.down()  # what a drill that was killed left
+    try:
+        with access(lab.key_file):
+            if loan is None:
+                return play_disaster(file, lab, watch, lost=lost)
+            with watch.phase("boot", counted=False):
+                there = lab.up(variant(loan.inventory, loan.host))
+            return rehearse(lab.inventory_file, loan, there.hosts[loan.host.id], watch)
+    finally:
+        if not keep:
+            lab.down()
+
+
+def on_host(
+    file: Path, watch: Stopwatch, *, address: str, host_key: str | None, lost: str | None
+) -> Evidence:
+    """Rehearse on a blank host that somebody else provides. What is on it is overwritten.
+
+    Raise UsageError for an address that is one of the inventory's own hosts, HostKeyError when
+    the host key is not given (the message shows the one to compare), SshError.
+    """
+    loan = borrow(file, lost)
+    try:
+        place = ip_address(address)
+    except ValueError:
+        raise UsageError(f"{address} is not an IP address") from None
+    for host in loan.inventory.hosts.values():
+        if place in host.addresses:
+            raise UsageError(
+                f"{address} is {host.id}, which is in use. A rehearsal needs a blank host: what "
+                "is on it is lost."
+            )
+    blank = loan.host.model_copy(
+        update={
+            "address": place,
+            "address6": None,
+            "port": 22,
+            "host_key": host_key,
+            "provider": "rehearsal",
+            "datacenter": "rehearsal",
+        }
+    )
+    ssh.connect(ssh_target(blank)).close()
+    with tempfile.TemporaryDirectory(prefix="releve-drill-") as folder:
+        mine = Path(folder) / file.name
+        dump(variant(loan.inventory, loan.host, blank), mine)
+        if trust := loan.inventory.certificates.trust:
+            shutil.copy(file.parent / trust, mine.with_name(trust))
+        return rehearse(mine, loan, blank, watch)
+
+
+@contextlib.contextmanager
+def access(key: Path) -> Iterator[None]:
+    """Use `key` for hosts and for the secrets meanwhile: the lab's operator, not the real one."""
+    before = {name: os.environ.get(name) for name in ("RELEVE_SSH_KEY", "RELEVE_IDENTITY")}
+    os.environ.update(dict.fromkeys(before, str(key)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,15 @@
+"""What ends a recovery early. The message says what happened, what it means, what to do next."""
+
+from __future__ import annotations
+
+
+class RecoveryError(Exception):
+    """A recovery cannot go on."""
+
+    exit_code = 1
+
+
+class UsageError(RecoveryError):
+    """What was asked for does not fit the inventory."""
+
+    exit_code = 64

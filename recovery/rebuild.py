@@ -1,0 +1,187 @@
+"""The real disaster: a host is lost with its disk, and a blank machine elsewhere takes its place.
+
+The inventory moves first: from then on it says where the host is, and every later command,
+whoever gives it, works on the new one. Each step looks at what is there, so a rebuild that was
+cut off is simply run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import roles
+from deploy import keys
+from deploy.run import STAGES
+from inventories import edit
+from inventories.model import Host, Inventory
+from inventories.secrets import Secrets
+from recovery import fencing, steps
+from recovery.errors import UsageError
+from recovery.evidence import Evidence, Kind, Place
+from recovery.phases import Progress, Stopwatch, now
+
+
+@dataclass(frozen=True)
+class NewPlace:
+    """The blank machine that takes over, as its provider describes it."""
+
+    address: IPv4Address | IPv6Address
+    host_key: str
+    provider: str
+    datacenter: str
+    address6: IPv6Address | None = None
+    port: int = 22
+
+
+def lost_host(inventory: Inventory, named: str | None) -> Host:
+    """The host to rebuild: the one named, or the only one that serves anything.
+
+    Raise UsageError when that is not one host with services and a repository.
+    """
+    serving = [host for host in inventory.hosts.values() if inventory.services_on(host.id)]
+    if named is None and len(serving) != 1:
+        there = ", ".join(host.id for host in serving) or "none"
+        raise UsageError(f"say which host is lost, with --lost. These serve: {there}")
+    host = inventory.hosts.get(named) if named else serving[0]
+    if host is None:
+        raise UsageError(f"{named} is no host of the inventory: {', '.join(inventory.hosts)}")
+    if host.repository is None:
+        raise UsageError(f"{host.id} has no repository in the inventory: there are no copies of it")
+    if not inventory.services_on(host.id):
+        raise UsageError(f"{host.id} serves nothing: a plain `releve deploy` sets it up anew")
+    return host
+
+
+def moved(host: Host, place: NewPlace) -> bool:
+    """Whether the inventory already says that `host` is at `place`: a rebuild that goes on."""
+    return host.address == place.address and host.port == place.port
+
+
+def move(file: Path, host: Host, place: NewPlace) -> Host:
+    """Write into the inventory that `host` is at `place` now, one epoch later, and change its
+    keys: what the lost machine holds opens nothing any more. Return the host as it is now."""
+    keys.retire(Secrets.open(file), host.id)
+    edit.change(
+        file,
+        "hosts",
+        host.id,
+        {
+            "address": str(place.address),
+            "address6": str(place.address6) if place.address6 else None,
+            "port": place.port if place.port != 22 else None,
+            "host_key": place.host_key,
+            "provider": place.provider,
+            "datacenter": place.datacenter,
+            "epoch": host.epoch + 1,
+        },
+    )
+    return roles.load(file).hosts[host.id]
+
+
+def rebuild(
+    file: Path,
+    place: NewPlace,
+    *,
+    lost: str | None = None,
+    kind: Kind = "rebuild",
+    lost_at: datetime | None = None,
+    watch: Stopwatch | None = None,
+    progress: Progress = lambda _: None,
+) -> Evidence:
+    """Bring the lost host back on the blank machine at `place`, and return what was proved.
+
+    `lost_at` is the moment of the loss (default: now). `watch` may hold earlier phases already.
+    A step that fails ends the rebuild; the evidence then says which, and running it again goes on.
+    Raise UsageError or InventoryError before anything is changed.
+    """
+    inventory = roles.load(file)
+    host = lost_host(inventory, lost)
+    was = Place(host.id, host.provider, host.datacenter)
+    watch = watch or Stopwatch(progress)
+    decided = now()
+    services = [service.id for service in inventory.services_on(host.id)]
+    back = steps.BroughtBack()
+    problems: list[str] = []
+    finished: datetime | None = None
+    try:
+        _steps(file, host, place, services, back, watch, progress)
+        finished = now()
+    except Exception as error:  # evidence of a failure is evidence too; the message is its content
+        problems.append(str(error) or type(error).__name__)
+    else:
+        problems += _after(file, host, place, watch, progress)
+    return steps.evidence(
+        roles.load(file),
+        host,
+        back,
+        kind=kind,
+        was=was,
+        place=Place(host.id, place.provider, place.datacenter),
+        watch=watch,
+        lost_at=lost_at or decided,
+        finished=finished,
+        problems=problems,
+    )
+
+
+def _steps(
+    file: Path,
+    host: Host,
+    place: NewPlace,
+    services: Sequence[str],
+    back: steps.BroughtBack,
+    watch: Stopwatch,
+    progress: Progress,
+) -> None:
+    """What members wait for: from the decision until every service answers under its name."""
+    with watch.phase("access", counted=True):
+        if not moved(host, place):
+            move(file, host, place)
+        inventory = roles.load(file)
+        host = inventory.hosts[host.id]
+        keeper = steps.repository_host(inventory, host)
+        if keeper:
+            steps.deploy(file, ("install", "configure"), [keeper.id], progress, "Changing the keys")
+            fencing.publish(inventory, host, keeper, Secrets.open(file))
+    with watch.phase("install", counted=True):
+        steps.deploy(file, ("install",), [host.id], progress, "Installing the software")
+    with watch.phase("restore", counted=True):
+        back.restored.update(steps.restore(host, services, progress))
+    with watch.phase("configure", counted=True):
+        steps.deploy(file, ("configure",), [host.id], progress, "Setting up")
+    with watch.phase("check-address", counted=True):
+        steps.insist(steps.check(file, services, address={host.id: str(place.address)}))
+    with watch.phase("activate", counted=True):
+        steps.activate(file, host.id, progress)
+    with watch.phase("check-after", counted=True):
+        results = steps.check(file, services)
+        back.checks.update({name: steps.levels(results, name) for name in services})
+        steps.insist(results)
+
+
+def _after(
+    file: Path, host: Host, place: NewPlace, watch: Stopwatch, progress: Progress
+) -> list[str]:
+    """What members need not wait for: everything that knows the old host, and the old host itself.
+
+    Return what went wrong; none of it undoes the rebuild.
+    """
+    problems = []
+    others = [other for other in roles.load(file).hosts if other != host.id]
+    try:
+        with watch.phase("fence", counted=False):
+            said = fencing.stop_old(host, str(place.address))
+            if said:
+                progress(f"  {said}")
+            if others:
+                steps.deploy(file, STAGES, others, progress, "Telling the other hosts")
+    except Exception as error:
+        problems.append(
+            f"The services are back, but the other hosts could not all be told: {error} "
+            "Run `releve deploy`."
+        )
+    return problems

@@ -1,0 +1,131 @@
+"""A rehearsal with the real copies of any inventory, on a blank host that is shut in.
+
+The real host goes on serving and saving meanwhile. The rehearsal's own inventory has no
+repository, so nothing is ever saved over the real copies; they are lent for a day, to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+
+import roles
+from agent.plan import repository_address
+from backup.lend import lent
+from backup.restore import Restored
+from inventories.access import ssh_target
+from inventories.model import Host, Inventory
+from inventories.secrets import Secrets
+from recovery import isolation, steps
+from recovery.errors import UsageError
+from recovery.evidence import Evidence, Place
+from recovery.phases import Stopwatch, now
+from recovery.rebuild import lost_host
+from tools import ssh
+
+
+@dataclass(frozen=True)
+class Loan:
+    """What a rehearsal takes from the real world: whose copies, and the way to them."""
+
+    inventory: Inventory
+    host: Host
+    secrets: Secrets
+    keeper: ssh.Target
+
+
+def borrow(file: Path, lost: str | None) -> Loan:
+    """Read the real inventory and its secrets, with the operator's own keys.
+
+    Raise UsageError when the copies lie where we have no access to lend them.
+    """
+    inventory = roles.load(file)
+    host = lost_host(inventory, lost)
+    keeper = steps.repository_host(inventory, host)
+    if keeper is None:
+        raise UsageError(
+            f"the repository {host.repository} is on no host of the inventory, so its copies "
+            "cannot be lent to a rehearsal: add its host, with the role repository"
+        )
+    return Loan(inventory, host, Secrets.open(file), ssh_target(keeper))
+
+
+def variant(inventory: Inventory, host: Host, blank: Host | None = None) -> Inventory:
+    """The inventory of a rehearsal: this one host (at `blank`), its services, and nothing that
+    reaches outside."""
+    alone = (blank or host).model_copy(update={"repository": None, "roles": ()})
+    return inventory.model_copy(
+        update={
+            "hosts": {host.id: alone},
+            "repositories": {},
+            "services": {s.id: s for s in inventory.services_on(host.id)},
+            "external": {},
+            "alerts": {},
+            "acknowledge": (),
+        }
+    )
+
+
+def rehearse(file: Path, loan: Loan, blank: Host, watch: Stopwatch) -> Evidence:
+    """Bring the newest copies of the loan's host back on `blank`, shut in; return what was proved.
+
+    `file` is the `variant` for it. Nothing is activated: no name moves, no certificate is asked
+    for, no cron job is installed. What fails is in the evidence.
+    """
+    inventory, host = loan.inventory, loan.host
+    decided = now()
+    services = [service.id for service in inventory.services_on(host.id)]
+    back = steps.BroughtBack()
+    problems: list[str] = []
+    finished: datetime | None = None
+    try:
+        with watch.phase("install", counted=True):
+            steps.deploy(file, ("install",), [host.id], watch.progress, "Installing the software")
+        with watch.phase("isolate", counted=True), ssh.session(ssh_target(blank)) as session:
+            isolation.shut_in(session, ways_out(inventory, host))
+        with watch.phase("restore", counted=True):
+            back.restored.update(_restore(loan, blank, services, watch))
+        with watch.phase("configure", counted=True):
+            steps.deploy(file, ("configure",), [host.id], watch.progress, "Setting up")
+        with watch.phase("check-after", counted=True):
+            found = steps.check(file, services, address={host.id: str(blank.address)})
+            # Names lead to the real host, as they must: they are not what is rehearsed.
+            results = tuple(result for result in found if result.check != "dns")
+            back.checks.update({name: steps.levels(results, name) for name in services})
+            steps.insist(results)
+        finished = now()
+    except Exception as error:  # evidence of a failure is evidence too; the message is its content
+        problems.append(str(error) or type(error).__name__)
+    return steps.evidence(
+        inventory,
+        host,
+        back,
+        kind="rehearsal",
+        was=Place(host.id, host.provider, host.datacenter),
+        place=Place(host.id, blank.provider, blank.datacenter),
+        watch=watch,
+        lost_at=decided,
+        finished=finished,
+        problems=problems,
+    )
+
+
+def _restore(
+    loan: Loan, blank: Host, services: Sequence[str], watch: Stopwatch
+) -> dict[str, Restored]:
+    with (
+        ssh.session(ssh_target(blank)) as to_host,
+        ssh.session(loan.keeper) as to_repository,
+        lent(loan.inventory, loan.host.id, loan.secrets, to_host, to_repository) as source,
+    ):
+        return steps.restore(blank, services, watch.progress, source=source)
+
+
+def ways_out(inventory: Inventory, host: Host) -> tuple[isolation.Way, ...]:
+    """What a restored host may still reach: the repository it is restored from."""
+    repository = inventory.repositories[host.repository or ""]
+    address, port = repository_address(inventory, repository)
+    return (isolation.Way(ip_address(address), port),)

@@ -1,0 +1,244 @@
+"""The steps that a restore, a rebuild and a drill share: software, data, set-up, checks.
+
+Each looks at what is there, so running one again after it was cut off continues.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import roles
+from backup import run as backup_run
+from backup.restore import Restored, restore_service
+from checks import run as checking
+from checks.result import Result
+from deploy import dns, everything, text
+from deploy import run as deploying
+from deploy.report import Report
+from inventories.access import ssh_target
+from inventories.load import digest
+from inventories.model import Host, Inventory
+from recovery.errors import RecoveryError
+from recovery.evidence import Evidence, Kind, Mark, Place, ServiceEvidence, operator
+from recovery.phases import Progress, Stopwatch, now
+from tools import ssh
+
+# How often the authoritative servers are asked whether people have changed a record, seconds.
+_PAUSE = 15
+
+
+@dataclass
+class BroughtBack:
+    """What was measured so far, service by service; a failure leaves what came before it."""
+
+    restored: dict[str, Restored] = field(default_factory=dict)
+    checks: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def deploy(
+    file: Path, stages: Sequence[str], limit: Sequence[str], progress: Progress, what: str
+) -> None:
+    """Deploy, and raise RecoveryError naming each host that failed, why, and what to do."""
+    report = deploying.run(
+        file,
+        stages=stages,
+        limit=limit,
+        on_progress=lambda host, message: progress(f"  {host}: {message}"),
+    )
+    _insist_deployed(report, what)
+
+
+def _insist_deployed(report: Report, what: str) -> None:
+    if not report.ok:
+        said = [
+            " ".join(
+                part for part in (f"{host.host}:", host.operation, host.error, host.remedy) if part
+            )
+            for host in report.hosts.values()
+            if not host.ok
+        ]
+        raise RecoveryError(f"{what} did not succeed. {' / '.join(said)}")
+
+
+def deploy_everything(file: Path, progress: Progress) -> None:
+    """The whole deploy with DNS, as `releve deploy --yes` does it. Raise RecoveryError."""
+    done = everything.deploy(
+        file, on_progress=lambda host, message: progress(f"  {host}: {message}")
+    )
+    _insist_deployed(done.report, "The deploy")
+    if done.zones:
+        raise RecoveryError("DNS could not be set: " + " / ".join(text.dns(done.zones)))
+
+
+def backup(file: Path, host_id: str, progress: Progress) -> None:
+    """Have a host save itself now. Raise RecoveryError when any service was not saved whole."""
+    inventory = roles.load(file)
+    with ssh.session(ssh_target(inventory.hosts[host_id])) as session:
+        saved = backup_run.run(session, on_progress=lambda message: progress(f"  {message}"))
+    if not saved.ok:
+        said = [f"{name}: {'; '.join(errors)}" for name, errors in saved.errors.items() if errors]
+        raise RecoveryError(f"{host_id} was not saved whole: {' / '.join(said)}")
+
+
+def _under(service: str, progress: Progress) -> Progress:
+    return lambda message: progress(f"  {service}: {message}")
+
+
+def restore(
+    host: Host,
+    services: Sequence[str],
+    progress: Progress,
+    *,
+    snapshot: str | None = None,
+    at: datetime | None = None,
+    replace: bool = False,
+    no_snapshot: bool = False,
+    source: str | None = None,
+) -> dict[str, Restored]:
+    """Bring the data of `services` back on `host`, one after another, in the given order.
+
+    `source`: see `backup.lend.lent`. Raise what `restore_service` raises: a restore that is not whole is never
+    reported as one.
+    """
+    found = {}
+    with ssh.session(ssh_target(host)) as session:
+        for service in services:
+            progress(f"  {service}: bringing the data back")
+            found[service] = restore_service(
+                session,
+                service,
+                snapshot=snapshot,
+                at=at,
+                replace=replace,
+                no_snapshot=no_snapshot,
+                source=source,
+                on_progress=_under(service, progress),
+            )
+    return found
+
+
+def check(
+    file: Path, services: Sequence[str], *, address: Mapping[str, str] | None = None
+) -> tuple[Result, ...]:
+    """Check `services` from outside, at `address` (host id -> IP) when DNS may not know yet."""
+    inventory = roles.load(file)
+    found = checking.run(inventory, file.parent, only=list(services), addresses=address or {})
+    return found.results
+
+
+def insist(results: Sequence[Result]) -> None:
+    """Raise RecoveryError when a service is not well: what must not be switched over to."""
+    bad = [r for r in results if r.level in ("critical", "unknown") and r.kind == "service"]
+    if bad:
+        said = " / ".join(f"{result.id}: {result.message}" for result in bad)
+        raise RecoveryError(f"Not well after the restore: {said}")
+
+
+def repository_host(inventory: Inventory, host: Host) -> Host | None:
+    """The host that keeps this one's copies, when it is one of ours."""
+    repository = inventory.repositories.get(host.repository or "")
+    return inventory.hosts.get(repository.host or "") if repository else None
+
+
+def activate(file: Path, host_id: str, progress: Progress) -> None:
+    """Move the names of a host's services to it, then do what needs those names.
+
+    Zones that we may not change are printed for people and waited for, for as long as it takes:
+    whoever breaks that off runs the command again.
+    """
+    inventory = roles.load(file)
+    services = [service.id for service in inventory.services_on(host_id)]
+    told = ""
+    while waiting := [
+        z for z in dns.plan(inventory, services) if z.differences and not z.automatic
+    ]:
+        asked = "\n".join(zone.fragment for zone in waiting)
+        if asked != told:
+            progress(
+                "  Change these records at your registrar; this goes on as soon as they answer:"
+            )
+            progress(asked)
+            told = asked
+        time.sleep(_PAUSE)
+    done = everything.deploy(
+        file,
+        limit=[host_id],
+        on_progress=lambda host, message: progress(f"  {host}: {message}"),
+    )
+    _insist_deployed(done.report, "Activating")
+    if done.zones:
+        raise RecoveryError("The names could not all be moved: " + " / ".join(text.dns(done.zones)))
+
+
+def levels(results: Sequence[Result], service: str) -> dict[str, str]:
+    """Check name -> level, of one service's results."""
+    return {result.check: result.level for result in results if result.subject == service}
+
+
+def evidence_of(
+    inventory: Inventory,
+    service: str,
+    restored: Restored | None,
+    checks: Mapping[str, str],
+) -> ServiceEvidence:
+    """What is proved of one service: from what the host said after its restore, and the checks."""
+    entry = inventory.services[service]
+    if restored is None:
+        return ServiceEvidence(service, entry.role, entry.url, (), {}, {}, {}, {}, dict(checks))
+    return ServiceEvidence(
+        id=service,
+        role=entry.role,
+        url=entry.url,
+        found=tuple(Mark(mark.run, mark.at) for mark in restored.canaries),
+        counts_before=restored.counts_saved,
+        counts_after=restored.counts_now,
+        versions_before=restored.versions_saved,
+        versions_after=restored.versions_now,
+        checks=dict(checks),
+        bytes_restored=restored.bytes,
+    )
+
+
+def evidence(
+    inventory: Inventory,
+    host: Host,
+    back: BroughtBack,
+    *,
+    kind: Kind,
+    was: Place,
+    place: Place,
+    watch: Stopwatch,
+    lost_at: datetime,
+    finished: datetime | None,
+    problems: Sequence[str],
+) -> Evidence:
+    """Everything that was measured, as evidence. `finished`: when every service was back."""
+    repository = inventory.repositories[host.repository or ""]
+    return Evidence(
+        kind=kind,
+        organisation=inventory.organisation.name,
+        locale=inventory.organisation.locale,
+        who=operator(),
+        started=watch.phases[0].started if watch.phases else lost_at,
+        finished=now(),
+        lost_at=lost_at,
+        was=was,
+        now=place,
+        snapshot=", ".join(sorted({r.snapshot[:8] for r in back.restored.values()})),
+        phases=tuple(watch.phases),
+        services=tuple(
+            evidence_of(inventory, s.id, back.restored.get(s.id), back.checks.get(s.id, {}))
+            for s in inventory.services_on(host.id)
+        ),
+        rpo_target=repository.rpo.total_seconds(),
+        rto_target=repository.rto.total_seconds(),
+        rto=(finished - lost_at).total_seconds() if finished else None,
+        inventory=digest(inventory),
+        version=version("releve"),
+        problems=tuple(problems),
+    )
