@@ -1830,7 +1830,7 @@ def _finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any
     for text in verdict["problems"]:
         it.warn(f"{it.service}: {text}")
     it.tell("done")
-    return {
+    result = {
         "service": it.service,
         "snapshot": state["snapshot"],
         "time": state["time"],
@@ -1846,6 +1846,24 @@ def _finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any
         "ok": not verdict["problems"],
         **verdict,
     }
+    os.makedirs(it.at.v("restored"), mode=0o700, exist_ok=True)
+    write_json(it.at.v("restored", it.service), {**result, "epoch": own_epoch(it.at)})
+    return result
+
+
+def restored_before(at: Root, part: Mapping[str, Any], service: str) -> dict[str, Any] | None:
+    """What a finished restore of `service` said, in this life of the host; None without one.
+
+    A rebuild that was cut off asks: the data that came back may have changed since, and must
+    not be replaced by the copy again. Marks are looked for anew.
+    """
+    before = read_json(at.v("restored", service))
+    if not isinstance(before, dict) or before.get("epoch") != own_epoch(at) or not before.get("ok"):
+        return None
+    say(f"{service} came back from snapshot {str(before['snapshot'])[:8]} already")
+    if part.get("canary"):
+        before["canaries"] = find_canaries(part)
+    return before
 
 
 # --- the epoch -------------------------------------------------------------------------------
@@ -2158,6 +2176,7 @@ def arguments(words: Sequence[str] | None) -> Any:
     it.add_argument("--at")
     it.add_argument("--replace", action="store_true")
     it.add_argument("--no-snapshot", action="store_true")
+    it.add_argument("--once", action="store_true", help="keep what a finished restore left")
     it.add_argument("--dry-run", action="store_true")
     it.add_argument("--source", help="a file that describes another host's repository")
     for name in ("canaries", "counts"):
@@ -2206,6 +2225,10 @@ def perform(at: Root, args: Any) -> tuple[Any, bool]:
             until = parse_iso(args.at) if args.at else None
         except ValueError:
             raise Failed(f"{args.at!r} is not a time: write 2026-11-23T20:15:00Z") from None
+        if args.once and not args.dry_run:
+            before = restored_before(at, service_part(plan, args.service), args.service)
+            if before is not None:
+                return before, True
         result = restore(
             at,
             plan,

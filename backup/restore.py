@@ -95,6 +95,7 @@ def restore_words(
     replace: bool = False,
     dry_run: bool = False,
     no_snapshot: bool = False,
+    once: bool = False,
     source: str | None = None,
 ) -> tuple[str, ...]:
     """The words of the agent's command line. Values are joined with "=": none becomes an option."""
@@ -105,7 +106,12 @@ def restore_words(
         words.append(f"--at={at.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')}")
     if source is not None:
         words.append(f"--source={source}")
-    flags = {"--replace": replace, "--dry-run": dry_run, "--no-snapshot": no_snapshot}
+    flags = {
+        "--replace": replace,
+        "--dry-run": dry_run,
+        "--no-snapshot": no_snapshot,
+        "--once": once,
+    }
     return (*words, *(flag for flag, wanted in flags.items() if wanted))
 
 
@@ -118,12 +124,14 @@ def restore_service(
     replace: bool = False,
     dry_run: bool = False,
     no_snapshot: bool = False,
+    once: bool = False,
     source: str | None = None,
     on_progress: Progress | None = None,
 ) -> Restored:
     """Bring the data of `service` back on the host at the other end, where `install` has run.
 
     `snapshot`: the start of an id; else the newest believable one, not later than `at`.
+    `once`: keep what a restore that was finished in this epoch left, and return what it said.
     `source`: a file on that host that `backup.lend` put there, to restore another host's copy.
     Raise BackupError when it did not come back whole: what was there before is in place again
     then, unless the message says otherwise, or, when the service took the data and they do not
@@ -136,6 +144,7 @@ def restore_service(
         replace=replace,
         dry_run=dry_run,
         no_snapshot=no_snapshot,
+        once=once,
         source=source,
     )
     restored = parse(remote.call(connection, words, on_progress=on_progress))

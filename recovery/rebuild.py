@@ -150,7 +150,7 @@ def _steps(
     with watch.phase("install", counted=True):
         steps.deploy(file, ("install",), [host.id], progress, "Installing the software")
     with watch.phase("restore", counted=True):
-        back.restored.update(steps.restore(host, services, progress))
+        back.restored.update(steps.restore(host, services, progress, once=True))
     with watch.phase("configure", counted=True):
         steps.deploy(file, ("configure",), [host.id], progress, "Setting up")
     with watch.phase("check-address", counted=True):

@@ -31,8 +31,8 @@ def accounts(
     `public`: name of a secret that holds a private key -> its public half, "TYPE BASE64".
     `retired`: host -> public halves of keys that its replaced machines hold; they may ask for the
     epoch. Each protected host may append to its own repository and to nothing else; the watch
-    hosts may read the names and dates of snapshots. What is not in the inventory any more is not in the
-    result, so a removed host's key is gone after the next deploy.
+    hosts may read the names and dates of snapshots. What is not in the inventory any more is not
+    in the result, so a removed host's key is gone after the next deploy.
     """
     found: dict[str, tuple[list[str], list[str]]] = {}
     for repository in inventory.repositories.values():
