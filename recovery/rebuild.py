@@ -8,9 +8,9 @@ cut off is simply run again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import roles
@@ -23,6 +23,7 @@ from recovery import fencing, steps
 from recovery.errors import UsageError
 from recovery.evidence import Evidence, Kind, Place
 from recovery.phases import Progress, Stopwatch, now
+from tools import ssh
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,46 @@ class NewPlace:
     """The blank machine that takes over, as its provider describes it."""
 
     address: IPv4Address | IPv6Address
-    host_key: str
+    host_key: str | None
     provider: str
     datacenter: str
     address6: IPv6Address | None = None
     port: int = 22
+
+
+def new_place(
+    host: Host,
+    address: str,
+    *,
+    host_key: str | None,
+    provider: str | None,
+    datacenter: str | None,
+    six: str | None = None,
+) -> NewPlace:
+    """The new machine as it was given on the command line. A rebuild of `host` that goes on takes
+    what is missing from the inventory. Raise UsageError for what is missing or malformed."""
+    try:
+        place = ip_address(address)
+        place6 = IPv6Address(six) if six else None
+    except ValueError as error:
+        raise UsageError(f"{error}: give the new machine's IP addresses") from None
+    if place == host.address:
+        host_key = host_key or host.host_key
+        provider, datacenter = provider or host.provider, datacenter or host.datacenter
+        place6 = place6 or host.address6
+    if not provider or not datacenter:
+        raise UsageError("say where the new machine stands: --provider and --datacenter")
+    return NewPlace(place, host_key, provider, datacenter, place6)
+
+
+def shown_key(place: NewPlace) -> str:
+    """The host key that the new machine shows, for a person to compare. Raise SshError."""
+    return ssh.scan(str(place.address), place.port)
+
+
+def with_key(place: NewPlace, host_key: str) -> NewPlace:
+    """The place, with the key that a person found to be right."""
+    return replace(place, host_key=host_key)
 
 
 def lost_host(inventory: Inventory, named: str | None) -> Host:
@@ -150,7 +186,7 @@ def _steps(
     with watch.phase("install", counted=True):
         steps.deploy(file, ("install",), [host.id], progress, "Installing the software")
     with watch.phase("restore", counted=True):
-        back.restored.update(steps.restore(host, services, progress, once=True))
+        back.restored.update(steps.restore(host, services, progress, steps.Choice(once=True)))
     with watch.phase("configure", counted=True):
         steps.deploy(file, ("configure",), [host.id], progress, "Setting up")
     with watch.phase("check-address", counted=True):

@@ -119,7 +119,7 @@ def _restore(
         ssh.session(loan.keeper) as to_repository,
         lent(loan.inventory, loan.host.id, loan.secrets, to_host, to_repository) as source,
     ):
-        return steps.restore(blank, services, watch.progress, source=source)
+        return steps.restore(blank, services, watch.progress, steps.Choice(source=source))
 
 
 def ways_out(inventory: Inventory, host: Host) -> tuple[isolation.Way, ...]:

@@ -89,37 +89,35 @@ def _under(service: str, progress: Progress) -> Progress:
     return lambda message: progress(f"  {service}: {message}")
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which copy, and how: the words of `backup.restore.restore_service`."""
+
+    snapshot: str | None = None
+    at: datetime | None = None
+    replace: bool = False
+    dry_run: bool = False
+    no_snapshot: bool = False
+    once: bool = False
+    source: str | None = None
+
+
+NEWEST = Choice()
+
+
 def restore(
-    host: Host,
-    services: Sequence[str],
-    progress: Progress,
-    *,
-    snapshot: str | None = None,
-    at: datetime | None = None,
-    replace: bool = False,
-    no_snapshot: bool = False,
-    once: bool = False,
-    source: str | None = None,
+    host: Host, services: Sequence[str], progress: Progress, choice: Choice = NEWEST
 ) -> dict[str, Restored]:
     """Bring the data of `services` back on `host`, one after another, in the given order.
 
-    `source`: see `backup.lend.lent`. Raise what `restore_service` raises: a restore that is not
-    whole is never reported as one.
+    Raise what `restore_service` raises: a restore that is not whole is never reported as one.
     """
     found = {}
     with ssh.session(ssh_target(host)) as session:
         for service in services:
             progress(f"  {service}: bringing the data back")
             found[service] = restore_service(
-                session,
-                service,
-                snapshot=snapshot,
-                at=at,
-                replace=replace,
-                no_snapshot=no_snapshot,
-                once=once,
-                source=source,
-                on_progress=_under(service, progress),
+                session, service, on_progress=_under(service, progress), **vars(choice)
             )
     return found
 

@@ -269,6 +269,20 @@ def connect(target: Target, *, timeout: float = 10.0) -> Connection:
     return Connection(target, client)
 
 
+def scan(address: str, port: int = 22, *, timeout: float = 10.0) -> str:
+    """The ed25519 host key that a machine shows, "TYPE BASE64", unverified. Raise SshError."""
+    try:
+        with contextlib.closing(
+            paramiko.Transport(socket.create_connection((address, port), timeout=timeout))
+        ) as transport:
+            transport.get_security_options().key_types = ("ssh-ed25519",)
+            transport.start_client(timeout=timeout)
+            key = transport.get_remote_server_key()
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        raise SshError(f"{address}, port {port}, cannot be reached: {error}") from error
+    return f"{key.get_name()} {key.get_base64()}"
+
+
 @contextlib.contextmanager
 def session(target: Target, *, timeout: float = 10.0) -> Iterator[Connection]:
     """`connect`, closed at the end."""

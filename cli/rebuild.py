@@ -1,0 +1,79 @@
+"""`releve rebuild`: bring a lost host back on a blank one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Bring a lost host back on a blank one.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--host", "address", required=True, metavar="NEW", help="IP address of the new host.")
+@click.option(
+    "--host-key", metavar="KEY", help="Its host key; without it the one it shows is asked."
+)
+@click.option("--provider", help="Who runs it.")
+@click.option("--datacenter", help="Where it stands.")
+@click.option("--address6", help="Its IPv6 address, if it has one.")
+@click.option("--lost", metavar="HOST", help="Which host is lost; needed when several serve.")
+@click.option("--yes", is_flag=True, help="Do not ask before the old host is given up.")
+@click.option(
+    "--evidence",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("evidence"),
+    show_default=True,
+    help="The folder to write what it proved into.",
+)
+def rebuild(
+    file: Path,
+    address: str,
+    host_key: str | None,
+    provider: str | None,
+    datacenter: str | None,
+    address6: str | None,
+    lost: str | None,
+    yes: bool,
+    evidence: Path,
+) -> None:
+    """The real disaster. NEW is a blank Debian host whose root you can reach: what the inventory
+    FILE says of the lost host is set up there, the newest copies come back, everything is checked,
+    and the names move. The inventory is changed to say where the host is now; the old one can
+    neither save nor serve any more.
+
+    Cut off half-way, the same command goes on where it was.
+
+    Exit code: 0 every service is back and well, 1 something is not.
+    """
+    import roles
+    from cli.drill import report
+    from cli.live import Live
+    from recovery import rebuild as room
+    from recovery.phases import Stopwatch
+
+    inventory = roles.load(file)
+    host = room.lost_host(inventory, lost)
+    place = room.new_place(
+        host, address, host_key=host_key, provider=provider, datacenter=datacenter, six=address6
+    )
+    if place.host_key is None:
+        shown = room.shown_key(place)
+        click.echo(f"{address} shows the host key\n  {shown}")
+        click.echo("Compare it with what the provider's console shows for the new machine.")
+        if not sys.stdin.isatty():
+            raise click.UsageError("there is nobody to ask: give that key with --host-key")
+        click.confirm("Is it the same?", abort=True)
+        place = room.with_key(place, shown)
+    if not yes and not room.moved(host, place):
+        if not sys.stdin.isatty():
+            raise click.UsageError("there is nobody to ask: use --yes to go on without")
+        click.echo(
+            f"{host.id} at {host.address} ({host.provider}, {host.datacenter}) will be given "
+            f"up: if it still runs, it is stopped. {host.id} will be {address} "
+            f"({place.provider}, {place.datacenter})."
+        )
+        click.confirm("Go on?", abort=True)
+    with Live() as live:
+        found = room.rebuild(file, place, lost=host.id, watch=Stopwatch(live), progress=live)
+    sys.exit(report(found, evidence))
