@@ -9,7 +9,7 @@ Exit codes: 0 ok, 1 failed, 64 wrong usage, 75 busy (somebody else holds this ho
 """
 
 # pathlib would cost a tenth of the time that most verbs take.
-# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH106, PTH108, PTH110, PTH112, PTH113, PTH114, PTH116, PTH120, PTH123, PTH202, PTH208
+# ruff: noqa: PTH101, PTH103, PTH104, PTH106, PTH108, PTH110, PTH112, PTH113, PTH114, PTH116, PTH120, PTH123, PTH202, PTH208
 from __future__ import annotations
 
 import contextlib
@@ -743,7 +743,7 @@ def tally(path: str, patterns: Sequence[str] = ()) -> dict[str, Any]:
         "folders": folders,
         "others": others,
         "bytes": size,
-        "owners": sorted({name(u, g) for u, g in owners}),
+        "owners": {f"{u}:{g}": name(u, g) for u, g in sorted(owners)},
     }
 
 
@@ -1192,9 +1192,13 @@ class Way:
             parent = os.path.dirname(parent)
         # A rename is one step, but only within a file system: elsewhere the data waits beside
         # its place.
-        base = parent if os.stat(parent).st_dev != os.stat(at.var).st_dev else home
-        stem = f"{base}/{number}" if base == home else f"{base}/.releve-{service}-{number}"
-        self.new, self.old = f"{stem}.new", f"{stem}.old"
+        near = os.stat(parent).st_dev == os.stat(at.var).st_dev
+        base = home if near else f"{parent.rstrip('/')}/.releve-{service}"
+        # restic lays the whole path below the folder that it restores to.
+        self.tree = f"{base}/new"
+        self.new = f"{self.tree}{path}"
+        self.old = f"{base}/{number}.old"
+        self.base = base
 
 
 def move(source: str, target: str) -> None:
@@ -1266,10 +1270,17 @@ class Restoring:
     def restic(self, *verb: str) -> list[str]:
         return restic_argv(self.source, self.epoch, *verb)
 
-    def manifest(self, snapshot: str) -> dict[str, Any]:
+    def guess(self, into: dict[str, Any]) -> None:
+        """Read the manifest of the snapshot that seems to be the latest, if that is possible."""
+        chosen = (f"--tag=service={self.service}", f"--host={self.source['host']}")
+        with contextlib.suppress(Failed):
+            into.update(self.manifest("latest", *chosen))
+
+    def manifest(self, snapshot: str, *options: str) -> dict[str, Any]:
         """The snapshot's manifest. Raise Failed."""
         path = self.at.v("stage", "manifest.json")
-        done = run(self.restic("dump", "--no-lock", snapshot, path), timeout=1800)
+        argv = self.restic("dump", "--no-lock", *options, "--", snapshot, path)
+        done = run(argv, timeout=1800)
         if done.code != 0:
             restic_failed(done, f"the manifest of snapshot {snapshot[:8]} cannot be read")
         try:
@@ -1312,7 +1323,7 @@ class Restoring:
 
         missing = set()
         for about in manifest["paths"].values():
-            for pair in about["owners"]:
+            for pair in about["owners"].values():
                 user, _, group = pair.partition(":")
                 with contextlib.suppress(KeyError):
                     if user:
@@ -1342,7 +1353,7 @@ class Restoring:
             about = manifest["paths"].get(way.path)
             if about:
                 # Small files take a whole block each.
-                need(os.path.dirname(way.new), about["bytes"] + 4096 * about["files"])
+                need(way.base, about["bytes"] + 4096 * about["files"])
         for about in manifest["dumps"].values():
             # The dump itself, and the database it becomes.
             need(self.home, about["bytes"])
@@ -1360,111 +1371,75 @@ class Restoring:
         return sizes
 
     def fetch(self, snapshot: str, manifest: Mapping[str, Any]) -> None:
-        """Stream the data beside its place, then hold it against the manifest. Raise Failed."""
-        total = sum(p["bytes"] for p in manifest["paths"].values())
-        total += sum(d["bytes"] for d in manifest["dumps"].values())
-        fetched = 0
-        for name, about in manifest["dumps"].items():
-            target = f"{self.home}/dumps/{name}"
-            os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-            self.tell("fetch", done=fetched, total=total)
-            self.dump_file(snapshot, self.at.v("stage", self.service, name), target)
-            fetched += about["bytes"]
-            if file_sha256(target) != about["sha256"]:
-                raise Failed(f"the dump {name} in snapshot {snapshot[:8]} is not what was saved")
+        """Bring the data beside its place, then hold it against the manifest. Raise Failed."""
         for way in self.ways():
-            about = manifest["paths"].get(way.path)
-            if about is None:
+            if way.path not in manifest["paths"]:
                 raise Failed(
                     f"snapshot {snapshot[:8]} does not hold {way.path}: it was made by another "
                     "version of the role. Restore with the release that made it, or by hand."
                 )
-            remove_tree(way.new)
-            os.makedirs(os.path.dirname(way.new), mode=0o700, exist_ok=True)
-            if about["kind"] == "file":
-                self.dump_file(snapshot, way.path, way.new)
-            else:
-                self.dump_folder(snapshot, way, fetched, total)
-            self.own(way.new, about)
+        stage = self.at.v("stage", self.service)
+        trees: dict[str, list[str]] = {}
+        for way in self.ways():
+            trees.setdefault(way.tree, []).append(way.path)
+        if manifest["dumps"]:
+            trees.setdefault(f"{self.home}/new", []).append(stage)
+        total = sum(p["bytes"] for p in manifest["paths"].values())
+        total += sum(d["bytes"] for d in manifest["dumps"].values())
+        for tree, paths in trees.items():
+            remove_tree(tree)
+            os.makedirs(tree, mode=0o700)
+            os.chmod(tree, 0o700)
+            self.fetch_tree(snapshot, tree, paths, total)
+        for name, about in manifest["dumps"].items():
+            if file_sha256(f"{self.home}/new{stage}/{name}") != about["sha256"]:
+                raise Failed(f"the dump {name} in snapshot {snapshot[:8]} is not what was saved")
+        for way in self.ways():
+            about = manifest["paths"][way.path]
+            if not os.path.lexists(way.new):
+                raise Failed(f"snapshot {snapshot[:8]} does not hold {way.path}")
+            own_by_name(way.new, about["owners"])
             self.compare(snapshot, way, about)
-            fetched += about["bytes"]
-        self.tell("fetch", done=total, total=total)
 
-    def dump_file(self, snapshot: str, path: str, target: str) -> None:
-        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            argv = self.restic("dump", "--no-lock", snapshot, path)
-            done = run(argv, stdout=file, timeout=24 * 3600)
-            if done.code != 0:
-                restic_failed(done, f"{path} could not be read from snapshot {snapshot[:8]}")
-            file.flush()
-            os.fsync(file.fileno())
+    def fetch_tree(self, snapshot: str, tree: str, paths: Sequence[str], total: int) -> None:
+        """Have restic restore some paths below `tree`, and say how far it is."""
+        # A pattern's own signs are taken literally (filepath.Match of Go).
+        literal = [re.sub(r"([*?[\\])", r"\\\1", path) for path in paths]
+        includes = [f"--include={path}" for path in literal]
+        argv = self.restic("restore", "--no-lock", f"--target={tree}", *includes, "--", snapshot)
+        before = free_bytes(tree)
+        trouble = {"since": 0.0, "free": before, "told": 0.0}
+        complaints = bytearray()
 
-    def dump_folder(self, snapshot: str, way: Way, done_before: int, total: int) -> None:
-        """One folder as a tar stream, unpacked with owners by name: the number of a user here
-        may be another than where the copy was made."""
-        os.mkdir(way.new, 0o700)
-        strip = len(way.path.strip("/").split("/"))
-        argv = self.restic("dump", "--no-lock", "--archive=tar", snapshot, way.path)
-        with open(f"{self.home}/restic.log", "wb") as log:
-            source = start(argv, stdout=subprocess.PIPE, stderr=log)
-        unpack = [
-            "tar",
-            "--extract",
-            f"--directory={way.new}",
-            f"--strip-components={strip}",
-            "--same-owner",
-            "--preserve-permissions",
-            "--delay-directory-restore",
-            "--xattrs",
-            "--xattrs-include=*",
-        ]
+        def line(raw: bytes) -> None:
+            complaints.extend(raw[:2000] + b"\n")
+            del complaints[:-65536]
+            if b"retrying after" in raw and not trouble["since"]:
+                trouble["since"], trouble["free"] = time.monotonic(), free_bytes(tree)
 
-        def look() -> None:
-            # What tar has written so far (proc(5), io).
-            match = re.search(r"^wchar: (\d+)", read_text(f"/proc/{children[-1]}/io"), re.M)
-            self.tell("fetch", done=done_before + int(match[1] if match else 0), total=total)
+        def tick() -> None:
+            now = time.monotonic()
+            if now - trouble["told"] < 1:
+                return
+            trouble["told"] = now
+            free = free_bytes(tree)
+            self.tell("fetch", done=max(0, min(total, before - free)), total=total)
+            if trouble["since"] and free < trouble["free"] - 2**20:
+                trouble["since"] = 0.0
+            if trouble["since"] and now - trouble["since"] > STALL_S:
+                raise Failed("stalled")
 
-        children: list[int] = []
         try:
-            with open(f"{self.home}/tar.log", "wb") as log:
-                tar = start(unpack, stdin=source.stdout, stdout=log, stderr=log)
-            if source.stdout:
-                source.stdout.close()
-            children.append(tar.pid)
-            try:
-                while True:
-                    try:
-                        tar.wait(1.0)
-                        break
-                    except subprocess.TimeoutExpired:
-                        look()
-                source.wait(120)
-            finally:
-                stop(tar)
-        finally:
-            stop(source)
-        if source.returncode != 0 and tar.returncode == 0:
-            complaints = read_text(f"{self.home}/restic.log")[-65536:].encode()
-            failed = Done(source.returncode, b"", complaints)
-            restic_failed(failed, f"{way.path} could not be read from snapshot {snapshot[:8]}")
-        if tar.returncode != 0:
-            said = read_text(f"{self.home}/tar.log").strip().splitlines()[-3:]
-            more = read_text(f"{self.home}/restic.log").strip()
-            raise Failed(
-                f"{way.path} of snapshot {snapshot[:8]} could not be unpacked: {' / '.join(said)}"
-                + (f"; restic: {reason(more)}" if more else "")
+            done = run(argv, timeout=48 * 3600, tick=tick, on_line=line)
+        except Failed as error:
+            if str(error) != "stalled":
+                raise
+            done = Done(1, b"", b"")
+        if done.code != 0:
+            restic_failed(
+                Done(done.code, b"", bytes(complaints)),
+                f"snapshot {snapshot[:8]} could not be read whole",
             )
-
-    def own(self, path: str, about: Mapping[str, Any]) -> None:
-        """Owner and mode of the topmost folder or file, which are not in the stream."""
-        import grp
-        import pwd
-
-        user, _, group = about["owner"].partition(":")
-        uid = pwd.getpwnam(user).pw_uid if user else -1
-        os.chown(path, uid, grp.getgrnam(group).gr_gid if group else -1)
-        os.chmod(path, about["mode"])
 
     def compare(self, snapshot: str, way: Way, about: Mapping[str, Any]) -> None:
         """Is what came all that there is? The manifest was written just before the copy; where
@@ -1601,10 +1576,13 @@ class Restoring:
                 os.unlink(f"{target}.part")
                 self.messages.append(f"the old {dump['name']} could not be kept: {done.said()}")
 
+    def dump_path(self, name: str) -> str:
+        return f"{self.home}/new{self.at.v('stage', self.service, name)}"
+
     def load_dumps(self) -> None:
         for dump in self.part["dumps"]:
             self.tell("load")
-            with open(f"{self.home}/dumps/{dump['name']}", "rb") as file:
+            with open(self.dump_path(dump["name"]), "rb") as file:
                 done = run(dump["load"], stdin=file, timeout=12 * 3600)
             if done.code != 0:
                 raise Failed(f"{self.service}: {dump['name']} could not be loaded: {done.said()}")
@@ -1641,6 +1619,52 @@ class Restoring:
                 problems.append(f"the canary of run {run_id} is not there")
         result["problems"] = problems
         return result
+
+
+def own_by_name(path: str, owners: Mapping[str, str]) -> None:
+    """Give a restored tree to the users and groups of the same *names* as where it was saved.
+
+    `owners`: "UID:GID" there -> "USER:GROUP"; restic restores the numbers, which may be somebody
+    else's here. A number that had no name there stays. Nobody but root sees the tree meanwhile.
+    """
+    import grp
+    import pwd
+
+    change: dict[tuple[int, int], tuple[int, int]] = {}
+    for ids, names in owners.items():
+        uid, gid = (int(n) for n in ids.split(":"))
+        user, _, group = names.partition(":")
+        here = (
+            pwd.getpwnam(user).pw_uid if user else uid,
+            grp.getgrnam(group).gr_gid if group else gid,
+        )
+        if here != (uid, gid):
+            change[uid, gid] = here
+    if not change:
+        return
+
+    def give(one: str, about: os.stat_result) -> None:
+        here = change.get((about.st_uid, about.st_gid))
+        if here is None:
+            return
+        link = os.path.islink(one)
+        # A change of owner takes these away (chown(2), capabilities(7)).
+        kept = {} if link else {n: os.getxattr(one, n) for n in os.listxattr(one)}
+        os.lchown(one, *here)
+        if not link and about.st_mode & 0o6000:
+            os.chmod(one, about.st_mode & 0o7777)
+        for name, value in kept.items():
+            if name == "security.capability":
+                os.setxattr(one, name, value)
+
+    give(path, os.lstat(path))
+    todo = [path] if os.path.isdir(path) and not os.path.islink(path) else []
+    while todo:
+        with os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                give(entry.path, entry.stat(follow_symlinks=False))
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(entry.path)
 
 
 def find_canaries(part: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -1687,12 +1711,24 @@ def restore(
         say(f"continuing the restore of {service} that was broken off ({state['step']})")
         return _finish(it, state, began)
     it.tell("choose")
+    guess: dict[str, Any] = {}
+    guessing = None
+    if wanted == "latest" and until is None:
+        # Opening a repository takes half a second of deliberate work: guess that the latest is
+        # what will be chosen, and read its manifest at the same time.
+        import threading
+
+        guessing = threading.Thread(target=it.guess, args=(guess,), daemon=True)
+        guessing.start()
     chosen, previous = choose(
         snapshots(it.source, it.epoch), service, wanted, until, time.time(), it.warn
     )
     say(f"{service}: snapshot {chosen['id'][:8]} of {chosen['time'][:19]}, run {chosen['run']}")
+    if guessing is not None:
+        guessing.join()
     try:
-        whole = it.manifest(chosen["id"])
+        right = guess.get("run") == chosen["run"] is not None
+        whole = guess if right else it.manifest(chosen["id"])
     except Busy:
         raise
     except Failed as error:
@@ -1781,9 +1817,12 @@ def _offer(service: str, previous: Mapping[str, Any] | None) -> str:
 def _clear(it: Restoring) -> None:
     """Remove what was fetched; old data set aside is never touched here."""
     for way in it.ways():
-        remove_tree(way.new)
-        remove_tree(f"{way.new}.part")
-    for name in ("dumps", "before", "state.json", "tar.log", "restic.log"):
+        remove_tree(way.tree)
+        remove_tree(f"{way.old}.part")
+        if way.base != it.home:
+            with contextlib.suppress(OSError):
+                os.rmdir(way.base)
+    for name in ("new", "before", "state.json"):
         remove_tree(f"{it.home}/{name}")
 
 

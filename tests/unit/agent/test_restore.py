@@ -111,9 +111,9 @@ def test_killed_while_fetching_it_starts_again(site: Site) -> None:
     site.agent("backup")
     blank(folder)
     process = site.start("restore", "--service=forum")
-    new = site.var / "restore" / "forum" / "0.new"
+    new = site.var / "restore" / "forum" / "new"
     deadline = time.monotonic() + 30
-    while not new.exists():
+    while not list(new.rglob("files")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

@@ -1,0 +1,146 @@
+"""Backup with nothing changed, and restore: the agent against plain restic on the same files.
+
+    python bench/backup/bench.py
+
+Both use the same repository host's way (rclone behind the gate, append-only) and take turns, so
+that neither gains from a warm cache. RELEVE_BENCH_BYTES: how much to save (default 2 GB).
+Prints one JSON object; the ratios should be at most 1.10.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+MAIN = Path(__file__).resolve().parents[2]
+AGENT = MAIN / "agent" / "agent.py"
+GATE = MAIN / "roles" / "repository" / "files" / "gate"
+ROUNDS = 5
+
+
+def fill(folder: Path, size: int) -> int:
+    """Mixed files, as a website has them: many small, some large. Return how many."""
+    chance, count, left = random.Random(1), 0, size  # noqa: S311 (sizes, no secrets)
+    while left > 0:
+        one = min(left, int(chance.lognormvariate(11.5, 2.0)) + 1)
+        place = folder / f"{count % 97:02d}"
+        place.mkdir(exist_ok=True)
+        (place / f"{count}.bin").write_bytes(os.urandom(one))
+        count, left = count + 1, left - one
+    return count
+
+
+def timed(argv: Sequence[str]) -> float:
+    """Seconds that a command takes. Raise CalledProcessError."""
+    began = time.monotonic()
+    subprocess.run(argv, check=True, capture_output=True)
+    return time.monotonic() - began
+
+
+def turns(ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[float, float]:
+    """The medians of both, measured in turn."""
+    pairs = [(ours(), theirs()) for _ in range(ROUNDS)]
+    return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
+
+
+def main() -> None:
+    size = int(os.environ.get("RELEVE_BENCH_BYTES", 2 * 10**9))
+    base = Path(tempfile.mkdtemp(prefix="releve-bench-"))
+    try:
+        print(json.dumps(measure(base, size), indent=1))
+    finally:
+        shutil.rmtree(base)
+
+
+def measure(base: Path, size: int) -> dict[str, object]:
+    """Set everything up in `base`, and measure."""
+    data, etc, out = base / "srv" / "data", base / "etc" / "releve", base / "out"
+    for folder in (data, etc, base / "home", out):
+        folder.mkdir(parents=True)
+    count = fill(data, size)
+    (etc / "restic-password").write_text("bench")
+    links = {}
+    for name in ("ours", "theirs"):
+        links[name] = base / name
+        links[name].write_text(
+            f'#!/bin/sh\nHOME="{base}/home" SSH_ORIGINAL_COMMAND="$*" '
+            f'exec sh "{GATE}" bench/{name}\n'
+        )
+        links[name].chmod(0o755)
+
+    def restic(name: str) -> list[str]:
+        return [
+            "restic",
+            f"--repo=rclone:{name}",
+            f"--password-file={etc}/restic-password",
+            f"--cache-dir={base}/cache",
+            f"--option=rclone.program={links[name]}",
+        ]
+
+    plan = {
+        "format": 1,
+        "host": "ours",
+        "epoch": 1,
+        "repository": {
+            "name": "bench",
+            "host": "ours",
+            "restic": restic("ours"),
+            "gate": [str(links["ours"])],
+        },
+        "services": {
+            "files": {
+                "role": "files",
+                "paths": [str(data)],
+                "excludes": [],
+                "dumps": [],
+                "quiesce": [],
+                "counts": [],
+                "versions": [],
+                "canary": None,
+                "restore": {"stop": [], "prepare": [], "accept": []},
+                "units": [],
+            }
+        },
+        "duties": {},
+        "probes": {},
+    }
+    (etc / "plan.json").write_text(json.dumps(plan))
+    agent = [sys.executable, "-IS", str(AGENT), f"--root={base}"]
+    plain = [*restic("theirs"), "--option=rclone.args=restic 1"]
+    subprocess.run([*agent, "init"], check=True, capture_output=True)
+    subprocess.run([*plain, "init"], check=True, capture_output=True)
+    first = timed([*agent, "backup"]), timed([*plain, "backup", str(data)])
+    again = turns(lambda: timed([*agent, "backup"]), lambda: timed([*plain, "backup", str(data)]))
+
+    def ours_back() -> float:
+        shutil.rmtree(data)
+        data.mkdir()
+        return timed([*agent, "restore", "--service=files"])
+
+    def theirs_back() -> float:
+        shutil.rmtree(out)
+        return timed([*plain, "restore", "latest", f"--target={out}"])
+
+    back = turns(ours_back, theirs_back)
+    return {
+        "bytes": size,
+        "files": count,
+        "first_s": {"releve": round(first[0], 2), "restic": round(first[1], 2)},
+        "unchanged_s": {"releve": round(again[0], 2), "restic": round(again[1], 2)},
+        "unchanged_ratio": round(again[0] / again[1], 3),
+        "restore_s": {"releve": round(back[0], 2), "restic": round(back[1], 2)},
+        "restore_ratio": round(back[0] / back[1], 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
