@@ -188,11 +188,12 @@ class Done:
         return " / ".join(found[-lines:]) or f"it ended with code {self.code}"
 
 
+_prctl: list[Any] = []  # loaded once, and before the fork: each child would pay for it
+
+
 def _tie() -> None:
     """In a child: end when the agent ends, however that happens (PR_SET_PDEATHSIG is 1)."""
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
+    _prctl[0](1, signal.SIGTERM)
 
 
 def environment() -> dict[str, str]:
@@ -208,6 +209,10 @@ def environment() -> dict[str, str]:
 def start(argv: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
     """Start a program that ends when we do. Raise Failed when there is no such program."""
     streams.setdefault("stdin", subprocess.DEVNULL)
+    if not _prctl:
+        import ctypes
+
+        _prctl.append(ctypes.CDLL(None).prctl)
     try:
         return subprocess.Popen(list(argv), cwd="/", env=environment(), preexec_fn=_tie, **streams)
     except OSError as error:
@@ -2016,7 +2021,8 @@ def disks() -> list[dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for line in read_text("/proc/self/mounts").splitlines():
         fields = line.split()
-        if len(fields) < 3 or fields[2] not in kinds:
+        # /run/host: what a container's machine lends it.
+        if len(fields) < 3 or fields[2] not in kinds or fields[1].startswith("/run/host"):
             continue
         mount = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[1])
         try:
@@ -2083,6 +2089,10 @@ def failed_units() -> list[str]:
 
 
 def clock() -> bool | None:
+    """Whether something keeps the clock right; None when that is not known, or not up to this
+    host: a container has its machine's clock (systemd writes this file in one)."""
+    if os.path.exists("/run/systemd/container"):
+        return None
     with contextlib.suppress(Failed):
         argv = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
         said = run(argv, timeout=10).out.strip()
