@@ -121,8 +121,13 @@ def code(service: Service) -> Step:
 def answers(service: Service, inventory: Inventory) -> Step:
     """Etherpad has started and speaks with its database."""
     wait = etherpad.program(service, inventory, "wait")
-    return Step(f"{service.id} answers", '[ -e "$1" ]', 'shift; exec "$@"',
-                (etherpad.api_key_file(service), *wait))  # fmt: skip
+    url = f"http://127.0.0.1:{etherpad.port(service, inventory)}/api"
+    return Step(
+        f"{service.id} answers",
+        '[ -e "$1" ] && curl --noproxy "*" -fsS -m 5 -o /dev/null "$2"',
+        'shift 2; exec "$@"',
+        (etherpad.api_key_file(service), url, *wait),
+    )
 
 
 def site(service: Service, inventory: Inventory) -> File:

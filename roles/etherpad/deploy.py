@@ -43,9 +43,12 @@ def configure(service: Service, inventory: Inventory) -> None:
                 f"/etc/systemd/system/{etherpad.unit(service)}",
                 f"{etherpad.root(service)}/src/.releve",
             ),
-            configuration.answers(service, inventory),
         ),
-        name=f"{service.id}: runs and answers",
+        name=f"{service.id}: runs",
+    )
+    # Asked after the restart: it takes seconds to start, and what follows looks at it.
+    debian.ensure(
+        wanted=(configuration.answers(service, inventory),), name=f"{service.id}: answers"
     )
     debian.configure_site(service, configuration.site(service, inventory))
 
