@@ -39,11 +39,16 @@ def unmount_below(folder: Path) -> None:
 def mount_overlay(lower: Sequence[Path], upper: Path, work: Path, at: Path) -> None:
     """Mount at `at` the layers `lower` (lowest first), changes going to `upper`.
 
-    `redirect_dir`: renaming a folder of the image works as on a plain disk.
+    `redirect_dir`: renaming a folder of the image works as on a plain disk. `volatile`: nothing
+    in a host waits for this machine's disk (fsync), only its memory; what a host wrote survives
+    the host's crash, and not that of this machine.
     """
+    # The mark of an earlier such mount, for those whose machine may have crashed in between.
+    shutil.rmtree(work / "work" / "incompat", ignore_errors=True)
     options = [
         "lowerdir=" + ":".join(str(layer) for layer in reversed(lower)),
         f"upperdir={upper}", f"workdir={work}", "redirect_dir=on", "index=off", "metacopy=off",
+        "volatile",
     ]  # fmt: skip
     if any("," in option or "\\" in option for option in options):
         raise LabError(f"The path {at} holds a comma: choose another folder with RELEVE_LAB")

@@ -326,7 +326,10 @@ def installed() -> set[str]:
 @operation()
 def packages(names: Sequence[str]) -> Generator[StringCommand, None, None]:
     """Install the Debian packages that are missing, without the recommended ones."""
-    missing = sorted(set(names) - installed())
+    there = installed()
+    # In the order given: where a package can do with one of several others, apt takes one that
+    # was named before it.
+    missing = [name for name in dict.fromkeys(names) if name not in there]
     if not missing:
         return
     note("diff", path="", text=f"packages: {' '.join(missing)}")

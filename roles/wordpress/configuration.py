@@ -12,11 +12,14 @@ from platforms.ops import File, Folder, Item
 from roles.wordpress import settings as wordpress
 
 PACKAGES = (
+    # WordPress wants PHP in Apache or "php", and that wants Apache or one of the others: in this
+    # order, Apache stays out.
+    "php-fpm",
+    "php",
     "wordpress",
     "wordpress-l10n",
     "mariadb-server",
     "php-cli",
-    "php-fpm",  # else "php" brings Apache along
     "php-curl",
     "php-gd",
     "php-intl",
