@@ -52,7 +52,7 @@ def play_disaster(file: Path, lab: Lab, watch: Stopwatch, *, lost: str | None = 
     with watch.phase("check-before", counted=False):
         steps.insist(steps.check(mine, services))
     with watch.phase("write", counted=False):
-        write_as_members(roles.load(mine), host, services, "kept")
+        write_as_members(roles.load(mine), host, services, "kept", sample=True)
     with watch.phase("backup", counted=False):
         steps.backup(mine, host.id, watch.progress)
     # What is written now is in no copy. The drill has to notice that it is gone.
@@ -91,9 +91,10 @@ def _other_datacenter(inventory: Inventory, host: Host) -> Host:
 
 
 def write_as_members(
-    inventory: Inventory, host: Host, services: Sequence[str], mark: str
+    inventory: Inventory, host: Host, services: Sequence[str], mark: str, *, sample: bool = False
 ) -> datetime:
-    """Write a mark into each service, the way its role says a member would. Return when.
+    """Write a mark into each service, the way its role says a member would; with `sample` other
+    content before. Return when.
 
     Raise CommandError when a service does not take it: what cannot be written cannot be lost.
     """
@@ -105,8 +106,10 @@ def write_as_members(
             canary = SERVICES[service.role].on[host.platform].canary
             if isinstance(canary, Absent):
                 continue
-            argv = canary(service, inventory).plant
-            session.run((*argv, run, at.strftime("%Y-%m-%dT%H:%M:%SZ")))
+            said = canary(service, inventory)
+            if sample:
+                session.run(said.sample)
+            session.run((*said.plant, run, at.strftime("%Y-%m-%dT%H:%M:%SZ")))
     return at
 
 

@@ -160,10 +160,14 @@ class Restore:
 @dataclass(frozen=True)
 class Canary:
     """A mark such as a user could have made. `plant` gets two more arguments, the run's id and
-    the time (ISO 8601, UTC); `find` prints a JSON list of {"run": …, "at": …} it can see."""
+    the time (ISO 8601, UTC); `find` prints a JSON list of {"run": …, "at": …} it can see.
+
+    `sample` leaves a little of what members leave (accents, files, answers), for a drill to count
+    afterwards. It is never run on a host that serves people."""
 
     plant: Argv
     find: Argv
+    sample: Argv
 
 
 # --- a role ----------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ def canary(service: Service, inventory: Inventory) -> Canary:
     return Canary(
         plant=etherpad.program(service, inventory, "canary-plant"),
         find=etherpad.program(service, inventory, "canary-find"),
+        sample=etherpad.program(service, inventory, "sample"),
     )
 
 

@@ -82,6 +82,7 @@ def canary(service: Service, inventory: Inventory) -> Canary:
     return Canary(
         plant=wordpress.program(service, "canary-plant"),
         find=wordpress.program(service, "canary-find"),
+        sample=wordpress.program(service, "sample"),
     )
 
 

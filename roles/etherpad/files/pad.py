@@ -9,6 +9,7 @@ write PAD TEXT          create the pad or replace its text
 read PAD                its text, as it is
 canary-plant RUN AT     a pad such as a member could have written; the last five stay
 canary-find             JSON list of {"run", "at"}
+sample                  two pads such as members leave behind
 """
 
 from __future__ import annotations
@@ -125,13 +126,19 @@ def plant(pad: Etherpad, run: str, at: str) -> dict[str, str]:
     return planted
 
 
+def sample(pad: Etherpad) -> dict[str, int]:
+    write(pad, "compte-rendu", "Réunion d'équipe : budget, accueil, été. À relire ! ☀\n")
+    write(pad, "courses", "- café\n- thé\n- crêpes (œufs, lait)\n")
+    return {"pads": 2}
+
+
 def answer(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
 def main(arguments: list[str]) -> int:
     needed = {
-        "wait": 0, "counts": 0, "versions": 0, "canary-find": 0,
+        "wait": 0, "counts": 0, "versions": 0, "canary-find": 0, "sample": 0,
         "read": 1, "write": 2, "canary-plant": 2,
     }  # fmt: skip
     if len(arguments) < 3 or needed.get(arguments[2]) != len(arguments) - 3:
@@ -151,6 +158,8 @@ def main(arguments: list[str]) -> int:
             sys.stdout.write(read(pad, rest[0]))
         elif verb == "canary-plant":
             answer(plant(pad, *rest))
+        elif verb == "sample":
+            answer(sample(pad))
         else:
             answer(find(pad))
     except (PadError, OSError, ValueError, KeyError) as error:

@@ -11,6 +11,7 @@
  * counts, versions        one JSON object
  * canary-plant RUN AT     a private page such as an editor could have made; the last five stay
  * canary-find             JSON list of {"run", "at"}
+ * sample                  an article with a picture and a comment, as members leave them
  */
 
 if (PHP_SAPI !== 'cli' || $argc < 3 || !preg_match('/^[a-z0-9-]+$/D', $argv[1])) {
@@ -185,6 +186,35 @@ function find(): array
     return $found;
 }
 
+function sample(): void
+{
+    // A picture of one point: what counts is that a file and its rows belong together.
+    $picture = wp_upload_bits('marché.gif', null, base64_decode('R0lGODlhAQABAAAAACw='));
+    if ($picture['error']) {
+        fail((string) $picture['error']);
+    }
+    $article = wp_insert_post([
+        'post_type' => 'post', 'post_status' => 'publish',
+        'post_title' => 'Marché de Noël : l’équipe s’organise',
+        'post_content' => 'Rendez-vous à 18 h à la maison de santé. ☃',
+    ], true);
+    if (is_wp_error($article)) {
+        fail($article->get_error_message());
+    }
+    $attached = wp_insert_attachment(
+        ['post_mime_type' => 'image/gif', 'post_title' => 'Marché', 'post_status' => 'inherit'],
+        $picture['file'], $article, true
+    );
+    $comment = wp_insert_comment([
+        'comment_post_ID' => $article, 'comment_author' => 'bénévole', 'comment_approved' => 1,
+        'comment_content' => 'J’apporte le vin chaud.',
+    ]);
+    if (is_wp_error($attached) || !$comment) {
+        fail('the picture or the comment was not taken');
+    }
+    answer(['posts' => 1, 'attachments' => 1, 'comments' => 1]);
+}
+
 if ($verb === 'is-installed') {
     exit(is_blog_installed() ? 0 : 1);
 }
@@ -224,6 +254,9 @@ switch ($verb) {
         break;
     case 'canary-find':
         answer(find());
+        break;
+    case 'sample':
+        sample();
         break;
     default:
         fwrite(STDERR, "wp.php: unknown verb\n");
