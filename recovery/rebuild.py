@@ -17,9 +17,10 @@ import roles
 from deploy import keys
 from deploy.run import STAGES
 from inventories import edit
+from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
-from recovery import fencing, steps
+from recovery import fencing, room, steps
 from recovery.errors import UsageError
 from recovery.evidence import Evidence, Kind, Place
 from recovery.phases import Progress, Stopwatch, now
@@ -97,6 +98,11 @@ def moved(host: Host, place: NewPlace) -> bool:
     return host.address == place.address and host.port == place.port
 
 
+def _target(host: Host, place: NewPlace) -> ssh.Target:
+    there = {"address": place.address, "port": place.port, "host_key": place.host_key}
+    return ssh_target(host.model_copy(update=there))
+
+
 def move(file: Path, host: Host, place: NewPlace) -> Host:
     """Write into the inventory that `host` is at `place` now, one epoch later, and change its
     keys: what the lost machine holds opens nothing any more. Return the host as it is now."""
@@ -132,7 +138,8 @@ def rebuild(
 
     `lost_at` is the moment of the loss (default: now). `watch` may hold earlier phases already.
     A step that fails ends the rebuild; the evidence then says which, and running it again goes on.
-    Raise UsageError or InventoryError before anything is changed.
+    Raise UsageError, InventoryError, SshError, or RecoveryError when the machine is too small,
+    before anything is changed.
     """
     inventory = roles.load(file)
     host = lost_host(inventory, lost)
@@ -143,6 +150,8 @@ def rebuild(
     back = steps.BroughtBack()
     problems: list[str] = []
     finished: datetime | None = None
+    if not moved(host, place):
+        room.insist(inventory, host, steps.repository_host(inventory, host), _target(host, place))
     try:
         _steps(file, host, place, services, back, watch, progress)
         finished = now()
