@@ -1023,6 +1023,9 @@ def backup(at: Root, plan: Mapping[str, Any], run_id: str | None = None) -> dict
         }
         for p in parts
     }
+    for p in parts:
+        if any(p.manifest.get("counts", {}).values()):
+            mark_serving(at, p.name)
     receipt["finished"] = iso()
     receipt["seconds"] = round(time.time() - began, 1)
     receipt["error"] = str(error) if error else None
@@ -1033,6 +1036,13 @@ def backup(at: Root, plan: Mapping[str, Any], run_id: str | None = None) -> dict
     if error is not None:
         raise _why(at, plan, source, error)
     return receipt
+
+
+def mark_serving(at: Root, service: str) -> None:
+    """From now on a restore takes what lies here for somebody's work, countable or not."""
+    if not os.path.exists(at.v("serving", service)):
+        os.makedirs(at.v("serving"), mode=0o700, exist_ok=True)
+        write(at.v("serving", service), f"{iso()}\n".encode())
 
 
 def _why(at: Root, plan: Mapping[str, Any], source: Mapping[str, Any], error: Failed) -> Failed:
@@ -1869,8 +1879,7 @@ def _finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any
     _clear(it)
     with contextlib.suppress(OSError):
         os.rmdir(it.home)
-    os.makedirs(it.at.v("serving"), mode=0o700, exist_ok=True)
-    write(it.at.v("serving", it.service), f"{iso()}\n".encode())
+    mark_serving(it.at, it.service)
     for text in verdict["problems"]:
         it.warn(f"{it.service}: {text}")
     it.tell("done")

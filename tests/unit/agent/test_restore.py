@@ -69,6 +69,14 @@ def test_live_data_is_refused_then_saved_then_replaced(site: Site) -> None:
     assert again["ok"] is True
 
 
+def test_what_was_saved_once_is_live_even_when_it_cannot_be_counted(site: Site) -> None:
+    folder, _ = saved(site)
+    site.plan["services"]["forum"]["counts"] = ["false"]
+    refused = site.agent("restore", "--service=forum", code=1)
+    assert "--replace" in refused["error"]
+    assert (folder / "files" / "page").read_text() == "hello"
+
+
 def test_a_dry_run_changes_nothing(site: Site) -> None:
     folder, _ = saved(site)
     blank(folder)
