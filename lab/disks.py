@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,6 +63,19 @@ def mount_overlay(lower: Sequence[Path], upper: Path, work: Path, at: Path) -> N
         ) from None
 
 
+def discard(folder: Path, trash: Path) -> None:
+    """`folder` is gone at once; its files, perhaps a hundred thousand, go in the background.
+
+    `trash` is on the same file system. What an earlier process left there goes along.
+    """
+    if folder.exists():
+        trash.mkdir(exist_ok=True, mode=0o700)
+        folder.rename(trash / uuid.uuid4().hex)
+    if left := [str(child) for child in trash.iterdir()] if trash.is_dir() else []:
+        argv = ("nice", "-n", "19", "rm", "-rf", "--one-file-system", "--", *left)
+        processes.spawn(argv, Path("/dev/null"))
+
+
 class Disk:
     """The disk of one host, in `folder`: `store/upper` holds what differs from the image."""
 
@@ -112,22 +126,25 @@ class Disk:
         if not layer.exists():
             (self.store / "upper").rename(layer)
 
-    def reset(self, frozen: int) -> None:
-        """Forget what changed since the last freeze. Not mounted then."""
+    def reset(self, frozen: int, trash: Path) -> None:
+        """Forget what changed since the last freeze. Not mounted then. `trash` as for `discard`."""
         with self._opened():
             keep = {f"frozen-{n}" for n in range(1, frozen + 1)} | {"lost+found"}
             for child in self.store.iterdir():
-                if child.name not in keep:
+                if child.name in keep:
+                    continue
+                if self.image.exists():  # a file system of its own, which needs the space
                     shutil.rmtree(child)
+                else:
+                    discard(child, trash)
 
     def _opened(self) -> _Opened:
         return _Opened(self)
 
-    def destroy(self) -> None:
-        """Gone, with all that was on it."""
+    def destroy(self, trash: Path) -> None:
+        """Gone, with all that was on it. `trash` as for `discard`."""
         self.unmount()
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        discard(self.folder, trash)
 
 
 class _Opened:

@@ -3,6 +3,7 @@
 All state is in $RELEVE_LAB (default /var/lib/releve-lab):
     images/        what hosts are clones of, shared
     cache/         downloaded packages, shared
+    trash/         disks that are being emptied
     labs/NAME/     one lab: state.json, key, inventory.toml, hosts/HOST/
 What runs is asked of the kernel each time, so a lab is found again whatever happened to us.
 """
@@ -14,7 +15,6 @@ import contextlib
 import http.client
 import os
 import re
-import shutil
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -134,7 +134,7 @@ class Lab:
             if current is not None:
                 self._network(current).destroy()
             disks.unmount_below(self.folder)
-            shutil.rmtree(self.folder)
+            disks.discard(self.folder, self._trash)
             with alone(_MACHINE_LOCK, "The list of labs", patience=60):
                 settings.restore(self.root)
                 self._sweep_images()
@@ -178,9 +178,9 @@ class Lab:
             if host.frozen:
                 host.gone = True
                 self._save(current)
-                machine.disk.reset(host.frozen)
+                machine.disk.reset(host.frozen, self._trash)
             else:
-                machine.disk.destroy()
+                machine.disk.destroy(self._trash)
                 del current.hosts[host_id]
                 self._save(current)
 
@@ -240,7 +240,7 @@ class Lab:
             def turn_back(name: str) -> None:
                 machine = self._machine(current, name)
                 machine.pull_plug()
-                machine.disk.reset(current.hosts[name].frozen)
+                machine.disk.reset(current.hosts[name].frozen, self._trash)
 
             _parallel(turn_back, names)
             for name in names:
@@ -367,6 +367,10 @@ class Lab:
     @property
     def _pool(self) -> Path:
         return self.root / "cache" / "apt"
+
+    @property
+    def _trash(self) -> Path:
+        return self.root / "trash"
 
     def _need_root(self) -> None:
         if os.geteuid() != 0:
@@ -497,7 +501,7 @@ class Lab:
             raise LabError(f"{name!r} cannot be the name of a host")
         host = current.hosts.get(name)
         if host is not None and host.gone:
-            self._machine(current, name).disk.destroy()
+            self._machine(current, name).disk.destroy(self._trash)
             host = None
         if host is None:
             current.hosts[name] = state.HostState(

@@ -19,7 +19,7 @@ from typing import Any
 from pyinfra.api.command import FileUploadCommand, QuoteString, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
-from pyinfra.context import host
+from pyinfra.context import host, state
 
 from inventories.secrets import Secrets, secrets_file
 
@@ -325,11 +325,17 @@ def installed() -> set[str]:
 
 @operation()
 def packages(names: Sequence[str]) -> Generator[StringCommand, None, None]:
-    """Install the Debian packages that are missing, without the recommended ones."""
-    there = installed()
+    """Install the Debian packages that are missing, without the recommended ones.
+
+    The first of a host's operations to install anything installs what the later ones ask for as
+    well: each run of apt reads and settles the whole system, for seconds.
+    """
+    queued: dict[str, None] = host.connector_data.setdefault("releve_packages", {})
+    queued |= dict.fromkeys(names)
     # In the order given: where a package can do with one of several others, apt takes one that
     # was named before it.
-    missing = [name for name in dict.fromkeys(names) if name not in there]
+    there = installed()
+    missing = [name for name in (queued if state.is_executing else names) if name not in there]
     if not missing:
         return
     note("diff", path="", text=f"packages: {' '.join(missing)}")
