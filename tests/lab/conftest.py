@@ -1,4 +1,4 @@
-"""Labs for tests: each its own, gone afterwards; those of killed test runs are swept first."""
+"""Labs for tests: gone afterwards; those of killed test runs are swept first."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ import pytest
 
 from lab import Lab, LabError
 from lab.lab import names
+from tests.lab.house import House
 
 _numbers = itertools.count(1)
 MakeLab = Callable[[], Lab]
+
+
+def new_name() -> str:
+    """A name for a lab or an inventory that tells later runs whose it was."""
+    return f"test-{os.getpid()}-{next(_numbers)}"
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +29,7 @@ def _sweep() -> None:
     if os.geteuid() != 0:
         pytest.skip("lab tests boot real hosts: run them as root")
     for name in names():
-        match = re.fullmatch(r"test-([0-9]+)-[0-9]+", name)
+        match = re.fullmatch(r"(?:drill-)?test-([0-9]+)-[0-9]+", name)
         if match and not Path("/proc", match[1]).exists():
             with contextlib.suppress(LabError):
                 Lab(name).down()
@@ -35,9 +41,49 @@ def make_lab(_sweep: None) -> Iterator[MakeLab]:
     made: list[Lab] = []
 
     def make() -> Lab:
-        made.append(Lab(f"test-{os.getpid()}-{next(_numbers)}"))
+        made.append(Lab(new_name()))
         return made[-1]
 
     yield make
     for lab in made:
         lab.down()
+
+
+@pytest.fixture
+def new_file(tmp_path: Path, _sweep: None) -> Iterator[Path]:
+    """Where to put an inventory for `releve drill --lab`: its lab, named after the file, is
+    gone afterwards even if the test fails."""
+    name = new_name()
+    yield tmp_path / f"{name}.toml"
+    Lab(f"drill-{name}").down()
+
+
+@pytest.fixture(scope="session")
+def _house(_sweep: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    lab = Lab(new_name())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RELEVE_SSH_KEY", str(lab.key_file))
+        patch.setenv("RELEVE_IDENTITY", str(lab.key_file))
+        try:
+            yield House(lab, tmp_path_factory.mktemp("house"))
+        finally:
+            lab.down()
+
+
+@pytest.fixture(scope="module")
+def house(_house: House) -> Iterator[House]:
+    """Deployed, saved once, and at the module's beginning as when it was frozen. A test leaves
+    it well, or says `house.dirty = True`: then `fresh` tests and later modules find it reset."""
+    if _house.dirty:
+        _house.reset()
+    yield _house
+    _house.dirty = True
+
+
+@pytest.fixture
+def fresh(house: House) -> House:
+    """The house as when it was frozen, for a test that leaves it in pieces."""
+    if house.dirty:
+        house.reset()
+    house.dirty = True
+    return house

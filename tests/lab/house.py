@@ -1,0 +1,190 @@
+"""The house that most tests visit: hosts that were deployed, written to and saved once.
+
+Everything people would do goes through the command line, as they meet it: words, exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import roles
+from deploy import everything
+from deploy.report import Report
+from inventories.access import ssh_target
+from inventories.model import Inventory, Service
+from lab import Lab
+from recovery.drill import write_as_members
+from roles.etherpad import settings as etherpad
+from roles.wordpress import settings as wordpress
+from tools import ssh
+from tools.toml import quote
+
+REPO = Path(__file__).resolve().parents[2]
+TITLE = """Le blog d'à côté "$(id)" `id` \\ <b>"""
+
+# Beside what `make drill` uses (monts with a site and a pad, coffre, vigie): a second site on
+# monts with a title that no shell may touch, and a host that serves yet another one and was
+# never saved.
+MORE = """
+[services.blog]
+role = "wordpress"
+host = "monts"
+url = "https://blog.atelier.example"
+settings = { title = TITLE, upload_mb = 5 }
+
+[hosts.rivage]
+platform = "debian"
+address = "198.51.100.11"
+provider = "Hébergeur du premier site"
+datacenter = "GRA"
+repository = "coffre"
+
+[services.journal]
+role = "wordpress"
+host = "rivage"
+url = "https://journal.atelier.example"
+"""
+
+
+class Page(NamedTuple):
+    status: int
+    body: str
+
+
+class House:
+    """One lab, deployed and frozen. `reset` brings back the moment it was frozen.
+
+    RELEVE_SSH_KEY and RELEVE_IDENTITY name the lab's key already.
+    """
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab, self.file = lab, lab.inventory_file
+        self.dirty = False
+        began = time.monotonic()
+        given = folder / "house.toml"
+        more = MORE.replace("TITLE", quote(TITLE))
+        given.write_text((REPO / "inventories/lab.toml").read_text() + more)
+        lab.up(roles.load(given))
+        print(f"house: booted at {time.monotonic() - began:.0f} s")
+        done = everything.deploy(self.file)
+        assert done.report.ok, done.report
+        assert done.zones == ()
+        self.first: Report = done.report
+        print(f"house: deployed at {time.monotonic() - began:.0f} s")
+        self.inventory: Inventory = roles.load(self.file)
+        self.write("kept", "monts")
+        self.releve("backup", "run", self.file, "--host", "monts")
+        print(f"house: saved at {time.monotonic() - began:.0f} s")
+        lab.freeze()
+        self._settle()
+        print(f"house: frozen at {time.monotonic() - began:.0f} s")
+
+    # --- state ------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """All hosts and DNS are as when the house was frozen."""
+        self.lab.reset()
+        self._settle()
+        self.dirty = False
+
+    def _settle(self) -> None:
+        """Wait for hosts that were just booted to serve."""
+        deadline = time.monotonic() + 120
+        for name in self.inventory.services:
+            while self.visit(name).status != 200:
+                assert time.monotonic() < deadline, f"{name} does not answer"
+                time.sleep(0.5)
+
+    def copy(self, file: Path) -> Path:
+        """The inventory, its secrets and its authority under another name, to be changed."""
+        for suffix in (".toml", ".secrets.age"):
+            shutil.copy(self.file.with_suffix(suffix), file.with_suffix(suffix))
+        trust = self.inventory.certificates.trust
+        if trust and file.parent != self.file.parent:
+            shutil.copy(self.file.parent / trust, file.parent / trust)
+        return file
+
+    # --- what people do ---------------------------------------------------------------------
+
+    def start(self, *words: object) -> subprocess.Popen[str]:
+        """A `releve` command, under way in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-u", "-m", "cli.main", *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=REPO,
+            start_new_session=True,
+        )
+
+    def releve(self, *words: object, code: int = 0, timeout: float = 600) -> str:
+        """What a `releve` command says, after it ended with this exit code."""
+        with self.start(*words) as process:
+            said, _ = process.communicate(timeout=timeout)
+        assert process.returncode == code, f"releve {words}: {process.returncode}\n{said}"
+        return said
+
+    def write(self, mark: str, host: str, services: Sequence[str] = ()) -> None:
+        """Write into services as a member would; `marks` finds it again."""
+        names = services or [s.id for s in self.inventory.services_on(host)]
+        write_as_members(self.inventory, self.inventory.hosts[host], names, mark)
+
+    # --- what is there ----------------------------------------------------------------------
+
+    def sh(self, host: str, script: str, *, code: int | None = 0, timeout: float = 120) -> str:
+        """What a shell script says on a host, after it ended with this exit code (None: any)."""
+        done = self.lab.run(host, ("sh", "-c", script), check=False, timeout=timeout)
+        said = (done.stdout + done.stderr).decode(errors="replace")
+        assert code is None or done.exit_code == code, f"{script}: {done.exit_code}: {said}"
+        return said
+
+    def on(self, host: str, *argv: str, check: bool = True) -> str:
+        """What a command says on a host of the inventory."""
+        with ssh.session(ssh_target(self.inventory.hosts[host])) as session:
+            return session.run(argv, check=check, timeout=180).stdout.decode()
+
+    def service(self, name: str) -> Service:
+        return self.inventory.services[name]
+
+    def program(self, name: str, *words: str) -> tuple[str, ...]:
+        """The words that call the program of a service's role on its host."""
+        service = self.service(name)
+        if service.role == "wordpress":
+            return wordpress.program(service, *words)
+        return etherpad.program(service, self.inventory, *words)
+
+    def ask(self, host: str, name: str, *words: str) -> Any:
+        """What the program of a service's role answers on a host of the lab."""
+        return json.loads(self.lab.run(host, self.program(name, *words), timeout=120).stdout)
+
+    def marks(self, host: str, name: str) -> set[str]:
+        """What was written into a service: "kept", "since" …; marks of copies are "run"."""
+        found = self.ask(host, name, "canary-find")
+        words = {str(mark["run"]).partition("-")[0] for mark in found}
+        return {word if word.isalpha() else "run" for word in words}
+
+    def get(self, path: str, *, host: str, address: object, ca: Path | None = None) -> Page:
+        """A page by https from an address, whatever DNS says. With `ca` only over a certificate
+        of that authority. Status 0: there was no answer."""
+        argv = [
+            "curl", "--silent", "--noproxy", "*", "--max-time", "30", "--resolve",
+            f"{host}:443:{address}", "--write-out", "\n%{http_code}", f"https://{host}{path}",
+        ]  # fmt: skip
+        trust = ["--cacert", str(ca)] if ca else ["--insecure"]
+        done = subprocess.run([*argv, *trust], capture_output=True, text=True, timeout=60)
+        body, _, status = done.stdout.rpartition("\n")
+        return Page(int(status), body)
+
+    def visit(self, name: str, *, address: object = None) -> Page:
+        """A service's first page with its real certificate, from its host or that address."""
+        service = self.service(name)
+        address = address or self.inventory.hosts[service.host].address
+        return self.get("/", host=service.domain, address=address, ca=self.lab.ca_file)
