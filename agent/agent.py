@@ -1494,7 +1494,7 @@ class Restoring:
             elif node["type"] != "socket":
                 found["others"] += 1
 
-        argv = self.restic("ls", "--json", "--no-lock", snapshot, path)
+        argv = self.restic("ls", "--json", "--no-lock", "--recursive", snapshot, path)
         done = run(argv, timeout=3600, on_line=line)
         if done.code != 0:
             restic_failed(done, f"snapshot {snapshot[:8]} cannot be listed")

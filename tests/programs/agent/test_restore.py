@@ -54,6 +54,23 @@ def test_all_of_it_comes_back_and_is_counted(site: Site) -> None:
     assert not (site.var / "restore" / "forum").exists()
 
 
+def test_what_somebody_writes_while_it_is_saved_is_no_damage(site: Site) -> None:
+    folder, _ = saved(site)
+    # It is saved after the forum was counted, before the forum was copied.
+    write = 'mkdir -p "$1/new/deep"; echo "$1" > "$1/new/deep/page"; cat "$2"'
+    later = site.service("later")
+    site.plan["services"]["later"]["dumps"][0]["save"] = [
+        *("sh", "-c", write, "save", str(folder / "files"), str(later / "database"))
+    ]
+    site.agent("backup")
+    before = contents(folder)
+    assert "files/new/deep/page" in before
+    blank(folder)
+    restored = site.agent("restore", "--service=forum")
+    assert contents(folder) == before
+    assert "was being written to while it was saved" in restored["said"] + str(restored)
+
+
 def test_live_data_is_refused_then_saved_then_replaced(site: Site) -> None:
     folder, snapshot = saved(site)
     (folder / "files" / "page").write_text("newer")
