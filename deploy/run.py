@@ -33,7 +33,7 @@ _SILENT = frozenset((_REMEMBER, "Wait for the other hosts"))
 
 _REMEDY = {
     "unreachable": "Check that it runs and that you reach it, then run this again.",
-    "busy": "Run this again when that has ended.",
+    "busy": "",  # its message says it
     "refused": "",
     "failed": "Fix that on the host or in the inventory and run this again: it continues there.",
 }
