@@ -29,11 +29,12 @@ ln -sfnT -- "source-$2" source
 for old in source-*; do [ "$old" = "source-$2" ] || rm -rf -- "$old"; done"""
 
 # $1 the requirements, $2 the name of this version. An environment cannot be moved, so it is
-# made where it stays; it counts when the link names it.
+# made where it stays; it counts when the link names it. Python compiles what is used when it is
+# used first, which is a part of all that is installed.
 _INSTALL = """set -eu; cd /usr/local/lib/releve/watch
 rm -rf -- "venv-$2"; python3 -m venv "venv-$2"
 "venv-$2/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
- --no-deps --require-hashes -r "$1"
+ --no-compile --no-deps --require-hashes -r "$1"
 ln -sfnT -- "venv-$2" venv
 for old in venv-*; do [ "$old" = "venv-$2" ] || rm -rf -- "$old"; done"""
 
