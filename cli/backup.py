@@ -107,20 +107,34 @@ def run(file: Path, hosts: tuple[str, ...]) -> int:
 @_FILE
 @_HOSTS
 @_FORMAT
-def list_(file: Path, hosts: tuple[str, ...], form: str) -> None:
+def list_(file: Path, hosts: tuple[str, ...], form: str) -> int:
     """List what the repositories of FILE hold, read from the repositories themselves."""
     from datetime import UTC, datetime
 
+    from backup.errors import BackupError
     from backup.prune import doubt
     from backup.remote import human
     from backup.repository import open_repository, protected
+    from tools import ssh
 
     inventory, secrets = _open(file)
     rows = []
+    worst = 0
     for name in protected(inventory, hosts):
-        receipts = _receipts(inventory, name)
-        with open_repository(inventory, name, secrets) as opened:
-            for snapshot in opened.snapshots():
+        try:
+            receipts = _receipts(inventory, name)
+            with open_repository(inventory, name, secrets) as opened:
+                snapshots = opened.snapshots()
+        except BackupError as error:
+            click.echo(f"releve: {error}", err=True)
+            worst = worst or error.exit_code
+            continue
+        except (ssh.SshError, ssh.CommandError) as error:
+            click.echo(f"releve: {error}", err=True)
+            worst = worst or 69
+            continue
+        else:
+            for snapshot in snapshots:
                 run_id = next(iter(snapshot.values("run")), "")
                 receipt = receipts.get(run_id)
                 rows.append(
@@ -137,7 +151,7 @@ def list_(file: Path, hosts: tuple[str, ...], form: str) -> None:
                 )
     if form == "json":
         click.echo(json.dumps(rows, indent=1))
-        return
+        return worst
     for row in rows:
         size = human(float(str(row["bytes"]))) if row["bytes"] is not None else "no receipt"
         state = {True: "", False: "  INCOMPLETE", None: ""}[row["complete"]]  # type: ignore[index]
@@ -147,8 +161,9 @@ def list_(file: Path, hosts: tuple[str, ...], form: str) -> None:
             f"{row['host']}  {str(row['snapshot'])[:8]}  {row['time']}  {size:>10}  "
             f"{services}  {row['run']}{state}{odd}"
         )
-    if not rows:
+    if not rows and not worst:
         click.echo("There is no snapshot yet. Make one: releve backup run FILE", err=True)
+    return worst
 
 
 @backup.command("verify", short_help="Are the copies what they claim to be?")

@@ -13,6 +13,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 import agent
+from agent.plan import host_key, repository_address
 from inventories.model import Host, Inventory
 from platforms import ops
 
@@ -57,9 +58,12 @@ def configure(wanted: Host, inventory: Inventory) -> None:
     """Queue the repository that the plan names, which knows this host's key by now."""
     ops.units(enabled=agent.ENABLED, name="Units of the agent")
     if wanted.repository:
-        url = str(inventory.repositories[wanted.repository].url)
+        repository = inventory.repositories[wanted.repository]
         key = ops.secrets().get(f"host.{wanted.id}.restic")
-        mark = hashlib.sha256(f"{url} {wanted.id} {key}".encode()).hexdigest()
+        # With the machine: one that was reinstalled has no repository yet.
+        known = f"{repository.url} {repository_address(inventory, repository)} "
+        known += f"{host_key(inventory, repository)} {wanted.id} {key}"
+        mark = hashlib.sha256(known.encode()).hexdigest()
         _initialise(mark=mark, name="The repository of this host")
 
 

@@ -4,6 +4,7 @@ docs/architecture.md for what each is."""
 from __future__ import annotations
 
 import secrets as random
+from collections.abc import Sequence
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -56,6 +57,8 @@ def names(inventory: Inventory) -> dict[str, str]:
     """Every secret that Relève keeps for this inventory: name -> "key" or "password"."""
     wanted: dict[str, str] = {}
     for host in inventory.hosts.values():
+        if host.platform != "debian":
+            continue  # nothing is deployed there yet, so nobody would ever use them
         if host.repository:
             wanted[f"host.{host.id}.append"] = "key"
             wanted |= {
@@ -64,6 +67,16 @@ def names(inventory: Inventory) -> dict[str, str]:
         if "watch" in host.roles:
             wanted[f"host.{host.id}.watch"] = "key"
     return wanted
+
+
+def keepers(inventory: Inventory, made: Sequence[str]) -> tuple[str, ...]:
+    """Our hosts that keep the copies of those hosts whose append keys are among `made`."""
+    found = []
+    for host in inventory.hosts.values():
+        repository = inventory.repositories.get(host.repository or "")
+        if repository and repository.host and f"host.{host.id}.append" in made:
+            found.append(repository.host)
+    return tuple(dict.fromkeys(found))
 
 
 def missing(inventory: Inventory, secrets: Secrets) -> tuple[str, ...]:

@@ -91,6 +91,11 @@ def run(
     secrets = Secrets.open(inventory_file)
     # In a plan they are only named; `deploy.site` fills in some that nobody keeps.
     report.made_secrets = (keys.missing if dry else keys.ensure)(inventory, secrets)
+    # Whoever keeps the copies of a new host must learn its key, or it cannot save.
+    for name in keys.keepers(inventory, report.made_secrets):
+        if name not in report.hosts:
+            hosts = (*hosts, name)
+            report.hosts[name] = HostReport(name)
     for name, refused in report.hosts.items():
         if error := wrong_platform(inventory.hosts[name]):
             refused.state, refused.error = "refused", error

@@ -128,6 +128,10 @@ def in_lab(
                 return play_disaster(file, lab, watch, lost=lost)
             with watch.phase("boot", counted=False):
                 there = lab.up(variant(loan.inventory, loan.host))
+            if trust := loan.inventory.certificates.trust:
+                # What comes back brings its certificates along, from its own authority.
+                with lab.ca_file.open("a") as known:
+                    known.write((file.parent / trust).read_text())
             return rehearse(lab.inventory_file, loan, there.hosts[loan.host.id], watch)
     finally:
         if not keep:
@@ -139,8 +143,8 @@ def on_host(
 ) -> Evidence:
     """Rehearse on a blank host that somebody else provides. What is on it is overwritten.
 
-    Raise UsageError for an address that is one of the inventory's own hosts, HostKeyError when
-    the host key is not given (the message shows the one to compare), SshError.
+    Raise UsageError for an address that is one of the inventory's own hosts, and when the host key
+    is not given (the message shows the one to compare); HostKeyError, SshError.
     """
     loan = borrow(file, lost)
     try:
@@ -159,10 +163,15 @@ def on_host(
             "address6": None,
             "port": 22,
             "host_key": host_key,
-            "provider": "rehearsal",
+            "provider": str(place),
             "datacenter": "rehearsal",
         }
     )
+    if host_key is None:
+        raise UsageError(
+            f"{address} shows the host key {ssh.scan(address)}. Compare it with what its console "
+            "or its provider shows; if it is the same, give it with --host-key"
+        )
     ssh.connect(ssh_target(blank)).close()
     with tempfile.TemporaryDirectory(prefix="releve-drill-") as folder:
         mine = Path(folder) / file.name

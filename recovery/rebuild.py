@@ -88,6 +88,11 @@ def lost_host(inventory: Inventory, named: str | None) -> Host:
         raise UsageError(f"{named} is no host of the inventory: {', '.join(inventory.hosts)}")
     if host.repository is None:
         raise UsageError(f"{host.id} has no repository in the inventory: there are no copies of it")
+    if inventory.repositories[host.repository].host is None:
+        raise UsageError(
+            f"the repository {host.repository} is on no host of the inventory: a new machine "
+            "cannot be given a key to it from here. Add its host, with the role repository."
+        )
     if not inventory.services_on(host.id):
         raise UsageError(f"{host.id} serves nothing: a plain `releve deploy` sets it up anew")
     return host

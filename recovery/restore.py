@@ -117,6 +117,10 @@ def _move(
             lent(inventory, before.id, Secrets.open(file), to_host, to_repository) as source,
         ):
             found = steps.restore(host, services, progress, replace(choice, source=source))
+        # A host that never saved anything is new to whoever keeps its copies from now on.
+        if theirs := steps.repository_host(inventory, host):
+            stages = ("install", "configure")
+            steps.deploy(file, stages, [theirs.id], progress, "Opening the repository")
     except BaseException:
         _say_where(file, services, before)
         progress(f"{file}: {moving} is on {before.id} as before")

@@ -31,7 +31,9 @@ def summary(evidence: Evidence) -> str:
         f"   (promised: at most {span(evidence.rto_target)})",
         "",
     ]
-    if evidence.passed:
+    if evidence.passed and evidence.kind == "rehearsal":
+        lines.append("It worked: every service came back on a blank host, from the real copies.")
+    elif evidence.passed:
         where = f"{evidence.now.provider} ({evidence.now.datacenter})"
         lines.append(f"It worked: every service is back at {where}.")
     else:

@@ -33,6 +33,12 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "title-rebuild": ("Rebuild after a loss", "Reconstruction après une perte"),
     "passed": ("It worked.", "Cela a fonctionné."),
     "failed": ("It did not work.", "Cela n’a pas fonctionné."),
+    "passed-rehearsal": (
+        "Every service came back on a blank machine, from the real copies, with what members had "
+        "written.",
+        "Tous les services sont revenus sur une machine vide, depuis les vraies copies, "
+        "avec ce que les membres avaient écrit.",
+    ),
     "passed-long": (
         "Every service came back at another provider, with what members had written.",
         "Tous les services sont revenus chez un autre hébergeur, "
@@ -69,7 +75,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "where": ("From {} to {}", "De {} à {}"),
     "who": ("Run by", "Mené par"),
     "when": ("on", "le"),
-    "snapshot": ("Copy used", "Copie utilisée"),
+    "snapshot": ("Copy used:", "Copie utilisée :"),
     "seconds": ("seconds", "secondes"),
     "none": ("none", "aucun"),
 }
