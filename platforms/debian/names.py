@@ -42,4 +42,3 @@ def certificate_folder(domain: str) -> str:
     """The folder of a domain's certificate and key. It belongs to the copy of a service, so that
     a host that takes over shows a valid certificate before any name leads to it."""
     return certificate_paths(domain)[0].rpartition("/")[0]
-
