@@ -73,17 +73,8 @@ def _house(_sweep: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
 @pytest.fixture(scope="module")
 def house(_house: House) -> Iterator[House]:
     """Deployed, saved once, and at the module's beginning as when it was frozen. A test leaves
-    it well, or says `house.dirty = True`: then `fresh` tests and later modules find it reset."""
+    it well, or says `house.reset()` first."""
     if _house.dirty:
         _house.reset()
     yield _house
     _house.dirty = True
-
-
-@pytest.fixture
-def fresh(house: House) -> House:
-    """The house as when it was frozen, for a test that leaves it in pieces."""
-    if house.dirty:
-        house.reset()
-    house.dirty = True
-    return house

@@ -29,6 +29,9 @@ from tools.toml import quote
 REPO = Path(__file__).resolve().parents[2]
 TITLE = """Le blog d'à côté "$(id)" `id` \\ <b>"""
 
+# What members have written in the pad `reunion`.
+MINUTES = "Compte rendu : é ✓ $(id)"
+
 # Beside what `make drill` uses (monts with a site and a pad, coffre, vigie): a second site on
 # monts with a title that no shell may touch, and a host that serves yet another one and was
 # never saved.
@@ -79,6 +82,7 @@ class House:
         self.first: Report = done.report
         print(f"house: deployed at {time.monotonic() - began:.0f} s")
         self.inventory: Inventory = roles.load(self.file)
+        self.lab.run("monts", self.program("pad", "write", "reunion", MINUTES), timeout=90)
         self.write("kept", "monts")
         self.releve("backup", "run", self.file, "--host", "monts")
         print(f"house: saved at {time.monotonic() - began:.0f} s")

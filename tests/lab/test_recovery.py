@@ -1,0 +1,392 @@
+"""Losing a host, and bringing it back: the whole story, on real hosts, by the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import roles
+from inventories.model import Host
+from lab import Lab
+from lab.lab import names
+from roles.etherpad import settings as etherpad
+from roles.wordpress import settings as wordpress
+from tests.lab.house import MINUTES, REPO, House
+
+pytestmark = pytest.mark.lab
+
+ELSEWHERE = ("--provider", "Hébergeur du second site", "--datacenter", "NTE")
+# An operator who left: the key was on the lost host, and is not in the inventory.
+GONE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIODxoCB7EBrYiBCLI7Q0rsyjOZzn3I6vgDCtlb2wKqJr gone"
+
+
+def evidence(folder: Path) -> tuple[dict[str, Any], str]:
+    """The one JSON file and the one page that a run left."""
+    (data,) = folder.glob("*.json")
+    return json.loads(data.read_text()), data.with_suffix(".html").read_text()
+
+
+def found_marks(proved: dict[str, Any], service: str) -> set[str]:
+    """ "kept", "lost" …, or "run" for the mark of a backup."""
+    words = {mark["run"].partition("-")[0] for mark in proved["canaries"][service]["found"]}
+    return {word if word.isalpha() else "run" for word in words}
+
+
+# --- the drill -----------------------------------------------------------------------------------
+
+
+def test_the_whole_story_ends_with_every_service_back_elsewhere(
+    new_file: Path, tmp_path: Path, house: House
+) -> None:
+    new_file.write_bytes((REPO / "inventories/lab.toml").read_bytes())
+    said = house.releve(
+        "drill", new_file, "--lab", "--disaster", "--evidence", tmp_path / "evidence"
+    )
+    assert "It worked: every service is back at Hébergeur du second site (NTE)." in said
+    proved, page = evidence(tmp_path / "evidence")
+    assert proved["passed"] is True
+    assert proved["failures"] == []
+    assert proved["who"]
+    for service in ("site", "pad"):
+        # What was written before the copy came back; what came after is seen to be lost.
+        assert found_marks(proved, service) == {"kept", "run"}
+        counts = proved["counts"][service]
+        assert sum(counts["before"].values()) > 0
+        assert counts["before"] == counts["after"]
+        assert proved["versions"][service]["after"]
+        assert set(proved["checks"][service].values()) == {"ok"}
+    assert 0 < proved["rpo"]["seconds"] < proved["rpo"]["target_seconds"]
+    assert 0 < proved["rto"]["seconds"] < proved["rto"]["target_seconds"]
+    waited = [phase["name"] for phase in proved["phases"] if phase["counted"]]
+    assert waited == [
+        "blank", "access", "install", "restore", "configure", "check-address", "activate",
+        "check-after",
+    ]  # fmt: skip
+    assert all(phase["ok"] for phase in proved["phases"])
+    assert "Cela a fonctionné." in page
+    assert "It worked." in page
+    assert "http-equiv" not in page
+    assert f"drill-{new_file.stem}" not in names()
+
+
+_STATE = (
+    "cat /proc/1/stat | cut -d' ' -f22; systemctl is-active mariadb nginx postgresql; "
+    "ls /var/lib/releve; cat /var/lib/releve/epoch; crontab -l 2>&1; ls /etc/cron.d"
+)
+
+
+def test_a_rehearsal_from_the_real_copies_leaves_the_real_host_alone(
+    house: House, new_file: Path, tmp_path: Path
+) -> None:
+    file = house.copy(new_file)
+    before = house.sh("monts", _STATE, code=None)
+    house.releve(
+        "drill", file, "--lab", "--lost", "monts", "--keep", "--evidence", tmp_path / "evidence"
+    )
+    proved, _ = evidence(tmp_path / "evidence")
+    assert proved["kind"] == "rehearsal"
+    assert proved["passed"] is True
+    for service in ("site", "blog", "pad"):
+        assert found_marks(proved, service) == {"kept", "run"}
+    # It is shut in: the repository answers, and nothing else does, the real host included.
+    rehearsal = Lab(f"drill-{file.stem}")
+    target = house.inventory.hosts["monts"].address
+    for host, port, answers in (
+        (house.inventory.hosts["coffre"].address, 22, True),
+        (house.inventory.hosts["coffre"].address, 25, False),
+        (target, 443, False),
+        (house.lab.dns_server.address, 53, False),
+        (rehearsal.dns_server.address, 53, False),
+    ):
+        connect = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+        done = rehearsal.run("monts", ("python3", "-c", connect, str(host), str(port)), check=False)
+        assert (done.exit_code == 0) is answers, (host, port, done.stderr)
+    # It saves nothing over the real copies, and what it was lent is taken back.
+    refused = rehearsal.run("monts", ("/usr/local/lib/releve/agent.py", "backup"), check=False)
+    assert refused.exit_code == 1
+    assert b"no repository" in refused.stdout + refused.stderr
+    left = rehearsal.run("monts", ("find", "/run/releve", "-name", "lent-*"), check=False)
+    assert left.stdout == b""
+    keys = house.sh("coffre", "cat /srv/releve/releve/.ssh/authorized_keys2", code=None)
+    assert "releve-lend" not in keys
+    # The real host did not notice, and goes on saving itself.
+    assert house.sh("monts", _STATE, code=None) == before
+    assert house.visit("site").status == 200
+    house.releve("backup", "run", house.file, "--host", "monts")
+
+
+# --- daily life, and what can go wrong in it -----------------------------------------------------
+
+
+def test_a_restore_over_a_service_in_use_needs_a_word_and_saves_it_first(house: House) -> None:
+    house.write("since", "monts", ["pad"])
+    said = house.releve("restore", house.file, "pad", "--to", "monts", code=1)
+    assert "pad is in use here" in said
+    assert "--replace" in said
+    assert house.marks("monts", "pad") == {"kept", "run", "since"}
+    said = house.releve("restore", house.file, "pad", "--to", "monts", "--replace")
+    assert "what was here before is in snapshot" in said
+    assert house.marks("monts", "pad") == {"kept", "run"}
+    before = said.partition("what was here before is in snapshot ")[2].split()[0]
+    house.releve(
+        "restore", house.file, "pad", "--to", "monts", "--replace", "--no-snapshot",
+        "--snapshot", before,
+    )  # fmt: skip
+    assert "since" in house.marks("monts", "pad")
+
+
+def test_a_service_moves_in_beside_another_one_of_its_kind(house: House, tmp_path: Path) -> None:
+    file = house.copy(tmp_path / "moved.toml")
+    house.sh("rivage", "useradd --system --user-group taken")
+    house.write("mine", "rivage", ["journal"])
+    counts = house.ask("rivage", "journal", "counts")
+    said = house.releve("restore", file, "blog", "--to", "rivage")
+    assert "blog is on rivage from now on" in said
+    address = house.inventory.hosts["rivage"].address
+    status, body = house.visit("blog", address=address)
+    assert (status, "d&#039;à côté &quot;$(id)&quot; `id`" in body) == (200, True)
+    assert house.marks("rivage", "blog") == {"kept", "run"}
+    # The one that was there is as it was.
+    assert house.ask("rivage", "journal", "counts") == counts
+    assert "mine" in house.marks("rivage", "journal")
+    assert house.visit("journal").status == 200
+    # Each keeps to its own.
+    blog, journal = house.service("blog"), house.service("journal")
+    for argv in (
+        ("cat", wordpress.salts_file(journal)),
+        ("mariadb", "-e", "SELECT 1", wordpress.database(journal)),
+    ):
+        tried = house.lab.run(
+            "rivage", ("runuser", "-u", wordpress.user(blog), "--", *argv), check=False
+        )
+        assert tried.exit_code != 0, argv
+    assert "Nothing to change" in house.releve("plan", file, "--limit", "rivage")
+
+
+def test_the_nightly_backup_gives_way_to_a_restore(house: House) -> None:
+    restore = "/usr/local/lib/releve/agent.py restore --service=pad --replace --no-snapshot"
+    house.sh("monts", f"systemd-run --quiet --unit=slow-restore {restore}")
+    house.sh("monts", "until grep -q restore /var/lib/releve/lock; do sleep 0.02; done")
+    house.sh("monts", "systemctl start releve-backup.service")
+    said = house.sh("monts", "journalctl -u releve-backup --no-pager -n 20")
+    assert "restore has held this host's lock" in said
+    said = house.releve("backup", "run", house.file, "--host", "monts", code=75)
+    assert "Run it again when that has ended." in said
+    house.sh("monts", "while systemctl is-active -q slow-restore; do sleep 0.2; done")
+    house.releve("backup", "run", house.file, "--host", "monts")
+
+
+def test_a_repository_that_cannot_be_reached_is_said_and_the_next_run_is_fine(
+    house: House,
+) -> None:
+    house.lab.cut("coffre")
+    try:
+        said = house.releve("backup", "run", house.file, "--host", "monts", code=1)
+        assert "the repository host cannot be reached" in said
+        said = house.releve("backup", "list", house.file, "--host", "monts", code=69)
+        assert "coffre" in said
+    finally:
+        house.lab.mend("coffre")
+    assert house.visit("site").status == 200
+    house.releve("backup", "run", house.file, "--host", "monts")
+
+
+def test_a_machine_that_is_too_small_is_refused_before_anything_changes(
+    house: House, tmp_path: Path
+) -> None:
+    file = house.copy(tmp_path / "small.toml")
+    before = file.read_bytes(), file.with_suffix(".secrets.age").read_bytes()
+    house.sh("monts", "head -c 400000000 /dev/urandom > /srv/large")
+    small = house.lab.blank("small", datacenter="NTE", disk=150_000_000)
+    try:
+        said = house.releve(
+            "rebuild", file, "--host", small.address, "--host-key", small.host_key, *ELSEWHERE,
+            "--lost", "monts", "--yes", "--evidence", tmp_path / "evidence", code=1,
+        )  # fmt: skip
+        assert "MB are free" in said
+        assert (file.read_bytes(), file.with_suffix(".secrets.age").read_bytes()) == before
+        assert house.sh("small", "ls /etc/releve", code=2)
+    finally:
+        house.lab.destroy("small")
+
+
+@pytest.fixture
+def two_copies(house: House) -> tuple[str, str]:
+    """The ids of two copies of monts; the newer one holds a picture that the older has not."""
+    root = wordpress.root(house.service("site"))
+    house.sh("coffre", "touch /root/between; sleep 1.1")
+    house.sh("monts", f"head -c 3000000 /dev/urandom > {root}/wp-content/uploads/picture")
+    house.releve("backup", "run", house.file, "--host", "monts")
+    listed = house.releve("backup", "list", house.file, "--host", "monts", "--format", "json")
+    older, newer = sorted(json.loads(listed), key=lambda row: row["time"])[-2:]
+    return older["snapshot"], newer["snapshot"]
+
+
+def test_a_damaged_copy_is_named_nothing_is_lost_and_the_one_before_works(
+    house: House, two_copies: tuple[str, str]
+) -> None:
+    older, newer = two_copies
+    house.write("since", "monts", ["site"])
+    # Whatever of the newer copy's own data is in a pack: some of its bytes are others now.
+    house.sh(
+        "coffre",
+        "set -eu; cd /srv/releve/releve/atelier/monts/data; "
+        'packs=$(find . -type f -newer /root/between -size +900k); test -n "$packs"; '
+        "for pack in $packs; do chmod u+w $pack; "
+        "for at in $(seq 5000 50000 $(stat -c %s $pack)); do "
+        "printf XXXXXXXXXXXXXXXX | dd of=$pack bs=1 seek=$at conv=notrunc status=none; "
+        "done; done",
+    )
+    said = house.releve(
+        "restore", house.file, "site", "--to", "monts", "--replace", "--no-snapshot", code=1
+    )
+    assert "damaged" in said
+    assert newer[:8] in said
+    assert f"restore with --snapshot {older[:8]}" in said
+    assert "since" in house.marks("monts", "site")
+    assert house.visit("site").status == 200
+    house.releve(
+        "restore", house.file, "site", "--to", "monts", "--replace", "--no-snapshot",
+        "--snapshot", older[:8],
+    )  # fmt: skip
+    assert "since" not in house.marks("monts", "site")
+    assert house.visit("site").status == 200
+
+
+# --- the disaster --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """monts was lost; a rebuild was killed half-way, and run again."""
+
+    house: House
+    file: Path
+    new: Host
+    proved: dict[str, Any]
+    numbers: dict[str, int]  # of users, on the lost machine
+
+
+@pytest.fixture(scope="module")
+def rebuilt(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rebuilt]:
+    house.reset()
+    folder = tmp_path_factory.mktemp("rebuild")
+    file = house.copy(folder / "rebuilt.toml")
+    house.sh("monts", f"echo '{GONE}' >> /root/.ssh/authorized_keys")
+    house.releve("backup", "run", file, "--host", "monts")
+    house.write("lost", "monts")
+    numbers = {
+        name: int(house.sh("monts", f"id -u {name}"))
+        for name in (wordpress.user(house.service("site")), etherpad.user(house.service("pad")))
+    }
+    house.lab.stop("monts")
+    new = house.lab.blank("monts-new", datacenter="NTE", provider=ELSEWHERE[1])
+    # The users of the services will get other numbers than on the lost machine.
+    house.sh("monts-new", "for i in 1 2 3 4 5; do useradd --system --user-group taken$i; done")
+    words = (
+        "rebuild", file, "--host", new.address, "--host-key", new.host_key, *ELSEWHERE,
+        "--lost", "monts", "--yes", "--evidence",
+    )  # fmt: skip
+    back: list[str] = []
+    with house.start(*words, folder / "first") as first:
+        assert first.stdout is not None
+        for line in first.stdout:
+            if "bringing the data back" in line:
+                back.append(line.split()[1].rstrip(":"))
+            if len(back) == 2:
+                break
+        time.sleep(1.5)
+        os.killpg(first.pid, signal.SIGKILL)
+    assert len(back) == 2
+    # The machine itself goes on with what it was told last; until then it is busy, and says so.
+    house.sh("monts-new", "flock --wait 120 /var/lib/releve/lock true")
+    # What somebody writes into the one that is back must not be replaced by the copy again.
+    house.lab.run(
+        "monts-new", house.program(back[0], "canary-plant", "after-1", "2030-01-01T00:00:00Z")
+    )
+    house.releve(*words, folder / "second")
+    proved, _ = evidence(folder / "second")
+    assert "after" in house.marks("monts-new", back[0])
+    yield Rebuilt(house, file, new, proved, numbers)
+    house.lab.destroy("monts-new")
+
+
+def test_a_rebuild_that_was_killed_goes_on_and_ends_well(rebuilt: Rebuilt) -> None:
+    assert rebuilt.proved["passed"] is True
+    assert rebuilt.proved["now"]["datacenter"] == "NTE"
+    for service in ("site", "blog", "pad"):
+        assert {"kept", "run"} <= found_marks(rebuilt.proved, service) <= {"kept", "run", "after"}
+        address = rebuilt.new.address
+        assert rebuilt.house.visit(service, address=address).status == 200
+    words = rebuilt.house.program("pad", "read", "reunion")
+    assert rebuilt.house.lab.run("monts-new", words).stdout.decode().strip() == MINUTES
+    host = roles.load(rebuilt.file).hosts["monts"]
+    assert (host.address, host.epoch) == (rebuilt.new.address, 2)
+
+
+def test_files_belong_to_the_same_users_under_other_numbers(rebuilt: Rebuilt) -> None:
+    house = rebuilt.house
+    for service, path, user in (
+        ("site", f"{wordpress.root(house.service('site'))}/wp-content/uploads", wordpress.user),
+        ("pad", etherpad.root(house.service("pad")), etherpad.user),
+    ):
+        name = user(house.service(service))
+        owner, number = house.sh("monts-new", f"stat -c '%U %u' {path}").split()
+        assert owner == name
+        assert int(number) != rebuilt.numbers[name]
+        stray = house.sh("monts-new", f"find {path} -nouser -o -nogroup | head -3")
+        assert stray == ""
+
+
+def test_an_operator_who_left_does_not_come_back_with_the_data(rebuilt: Rebuilt) -> None:
+    keys = rebuilt.house.sh("monts-new", "cat /root/.ssh/authorized_keys")
+    assert GONE.split()[1] not in keys
+    people = roles.load(rebuilt.file).people.values()
+    assert all(key.split()[1] in keys for person in people for key in person.keys)
+
+
+def test_the_new_host_saves_itself_where_the_old_one_did(rebuilt: Rebuilt) -> None:
+    def listed() -> list[dict[str, Any]]:
+        words = ("backup", "list", rebuilt.file, "--host", "monts", "--format", "json")
+        return list(json.loads(rebuilt.house.releve(*words)))
+
+    before = listed()
+    assert len(before) >= 2
+    rebuilt.house.releve("backup", "run", rebuilt.file, "--host", "monts")
+    after = listed()
+    assert len(after) == len(before) + 1
+    assert all(row["complete"] for row in after)
+
+
+def test_the_old_host_that_returns_can_neither_serve_nor_save(rebuilt: Rebuilt) -> None:
+    house = rebuilt.house
+    house.lab.start("monts")
+    deadline = time.monotonic() + 60
+    while house.sh("monts", "test -e /var/lib/releve/fenced", code=None):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    fenced = False
+    while not fenced:
+        assert time.monotonic() < deadline
+        units = [wordpress.unit(house.service("site")), etherpad.unit(house.service("pad"))]
+        states = house.sh("monts", f"systemctl is-active {' '.join(units)}", code=None).split()
+        fenced = "active" not in states
+    old = house.inventory.hosts["monts"].address
+    assert house.visit("site", address=old).status != 200
+    assert house.visit("pad", address=old).status != 200
+    refused = house.sh("monts", "/usr/local/lib/releve/agent.py backup", code=1)
+    assert "must neither serve nor save" in refused
+    # Not even when somebody there forgets that it was told.
+    house.sh("monts", "rm /var/lib/releve/fenced")
+    refused = house.sh("monts", "/usr/local/lib/releve/agent.py backup", code=1)
+    assert "another machine has taken this host's place" in refused or "refused" in refused
+    assert house.visit("site", address=rebuilt.new.address).status == 200
+    house.releve("backup", "run", rebuilt.file, "--host", "monts")
