@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,7 +85,10 @@ class House:
         self.inventory: Inventory = roles.load(self.file)
         self.lab.run("monts", self.program("pad", "write", "reunion", MINUTES), timeout=90)
         self.write("kept", "monts")
-        self.releve("backup", "run", self.file, "--host", "monts")
+        with ThreadPoolExecutor() as pool:
+            looked = pool.submit(self.on, "vigie", "/usr/local/lib/releve/watch/checks")
+            self.releve("backup", "run", self.file, "--host", "monts")
+            looked.result()
         print(f"house: saved at {time.monotonic() - began:.0f} s")
         lab.freeze()
         self._settle()

@@ -279,12 +279,16 @@ def test_killed_midway_up_repairs_and_down_leaves_nothing(
     inventory = atelier("a1", "b1")
     driver = subprocess.Popen(
         [sys.executable, "-c", _DRIVE, killed.name, inventory.model_dump_json(by_alias=True)],
-        stdout=subprocess.PIPE, text=True, cwd=REPO,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPO,
     )  # fmt: skip
     assert driver.stdout is not None
+    said: list[str] = []
     for line in driver.stdout:
+        said.append(line)
         if line.strip() == moment:
             break
+    else:
+        pytest.fail(f"ended before {moment!r}: {''.join(said)}")
     time.sleep(0.05)
     driver.send_signal(signal.SIGKILL)
     driver.wait()

@@ -71,7 +71,7 @@ def test_secrets_are_for_their_owner_alone(house: House) -> None:
         (etherpad.api_key_file(pads), "600"),
         (etherpad.certificate_paths(pads)[1], "600"),
     ):
-        said = house.lab.run("monts", ("stat", "-c", "%a", path)).stdout.decode().strip()
+        said = house.lab.run("monts", ("stat", "-L", "-c", "%a", path)).stdout.decode().strip()
         assert said == mode, path
 
 
