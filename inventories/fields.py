@@ -10,6 +10,36 @@ from inventories.problems import Step
 # The tables whose keys are names that people choose.
 NAMED = ("people", "hosts", "repositories", "domains", "services", "external", "alerts")
 
+# The same further inside, as patterns; what stands below a pattern that ends with * is chosen.
+_NAMED_INSIDE = frozenset(
+    f"hosts.*.yunohost.{table}"
+    for table in (
+        "domains",
+        "operators",
+        "mailboxes",
+        "groups",
+        "permissions",
+        "settings",
+        "firewall",
+        "domains.*.settings",
+    )
+) | frozenset(("services.*.app.args", "services.*.app.panel"))
+
+# What a chosen name must look like, where it is not as anywhere else.
+NAMES: dict[str, str] = {
+    "domains": "a lower-case domain name such as atelier.example",
+    "hosts.*.yunohost.domains": "a lower-case domain name such as atelier.example",
+    "hosts.*.yunohost.operators": "at most 31 lower-case letters, digits, _ and . (no hyphen)",
+    "hosts.*.yunohost.mailboxes": "at most 31 lower-case letters, digits, _ and . (no hyphen)",
+    "hosts.*.yunohost.groups": "at most 31 lower-case letters, digits, _ and . (no hyphen)",
+    "hosts.*.yunohost.permissions": 'an app and one of its permissions, such as "mail.main"',
+    "hosts.*.yunohost.settings": 'what YunoHost calls it, such as "email.pop3.pop3_enabled"',
+    "hosts.*.yunohost.domains.*.settings": 'what YunoHost calls it, such as "feature.mail.mail_in"',
+    "hosts.*.yunohost.firewall": 'a port and a protocol, such as "8448/tcp"',
+    "services.*.app.args": "the letters, digits and _ of a question in the app's manifest",
+    "services.*.app.panel": 'what YunoHost calls it, such as "main.section.option"',
+}
+
 _MAIL = 'a mail address such as "contact@atelier.example"'
 _USER = 'a Unix user name such as "releve", of lower-case letters, digits, - and _'
 _NAME = "a name of lower-case letters, digits and -"
@@ -18,6 +48,7 @@ _TEXT = "a text in double quotes"
 _URL = 'an address such as "https://forum.atelier.example"'
 _IP = 'an IP address such as "198.51.100.10"'
 _KEY = 'the one line of a .pub file, such as "ssh-ed25519 AAAA…"'
+_SCALAR = 'a text in double quotes, a whole number, true, false, or "secret:NAME"'
 _PORT = "a whole number from 1 to 65535"
 _PLACE = 'the name that the provider gives to the place, such as "GRA"'
 
@@ -43,6 +74,25 @@ RIGHT: dict[str, str] = {
     "hosts.*.roles.*": _NAME,
     "hosts.*.repository": "the name of one of the repositories",
     "hosts.*.epoch": "a whole number from 1",
+    "hosts.*.yunohost": "a table [hosts.NAME.yunohost]",
+    "hosts.*.yunohost.main_domain": "a domain name such as atelier.example",
+    "hosts.*.yunohost.installer": 'a table such as { url = "https://…", sha256 = "…" }',
+    "hosts.*.yunohost.installer.url": "the https:// address of the installer",
+    "hosts.*.yunohost.installer.sha256": "the 64 hexadecimal digits that sha256sum prints",
+    "hosts.*.yunohost.settings.*": _SCALAR,
+    "hosts.*.yunohost.firewall.*": 'a table such as { comment = "Matrix" } or { absent = true }',
+    "hosts.*.yunohost.domains.*.certificate": 'certificate = "letsencrypt" or "self-signed"',
+    "hosts.*.yunohost.domains.*.settings.*": _SCALAR,
+    "hosts.*.yunohost.operators.*.person": "the name of one of the people",
+    "hosts.*.yunohost.operators.*.fullname": _TEXT,
+    "hosts.*.yunohost.operators.*.domain": "a domain name such as atelier.example",
+    "hosts.*.yunohost.mailboxes.*.fullname": _TEXT,
+    "hosts.*.yunohost.mailboxes.*.domain": "a domain name such as atelier.example",
+    "hosts.*.yunohost.mailboxes.*.aliases": f"a list of {_MAIL}",
+    "hosts.*.yunohost.mailboxes.*.forward": f"a list of {_MAIL}",
+    "hosts.*.yunohost.mailboxes.*.quota": 'a number and b, k, M, G or T, such as "2G"',
+    "hosts.*.yunohost.groups.*.members": "a list of operators and mailboxes of this host",
+    "hosts.*.yunohost.permissions.*": 'a list of groups, such as ["all_users"]',
     "repositories.*.url": '"ssh-append://USER@HOST/NAME", NAME of lower-case letters and digits',
     "repositories.*.host": "the name of one of the hosts",
     "repositories.*.address": _IP,
@@ -65,6 +115,15 @@ RIGHT: dict[str, str] = {
     "services.*.host": "the name of one of the hosts",
     "services.*.url": _URL,
     "services.*.settings": 'a table such as { title = "…" }',
+    "services.*.app": 'a table such as { id = "my_webapp" }',
+    "services.*.app.id": "what the catalog calls the app, such as my_webapp",
+    "services.*.app.instance": "the app's name on the server, such as wordpress__2",
+    "services.*.app.source": 'an address such as "https://git.example/app_ynh"',
+    "services.*.app.branch": 'the name of a branch, such as "main"',
+    "services.*.app.label": _TEXT,
+    "services.*.app.access": 'a list of groups, such as ["visitors"]',
+    "services.*.app.args.*": _SCALAR,
+    "services.*.app.panel.*": _SCALAR,
     "external.*.name": _TEXT,
     "external.*.provider": "the name of who runs it, in double quotes",
     "external.*.url": _URL,
@@ -94,10 +153,17 @@ def pattern(path: Sequence[Step]) -> str:
             if path[0] != "acknowledge":
                 words.append("*")
         else:
-            words.append("*" if number == 1 and path[0] in NAMED else step)
+            named = (number == 1 and path[0] in NAMED) or ".".join(words) in _NAMED_INSIDE
+            words.append("*" if named else step)
     return ".".join(words)
 
 
 def right_for(path: Sequence[Step]) -> str:
     """Given the steps to a value, return what would be right there; "" when nothing is known."""
     return RIGHT.get(pattern(path), "")
+
+
+def name_for(path: Sequence[Step]) -> str:
+    """Given the steps to a table by its chosen name, return what such a name must be like."""
+    usual = "at most 31 lower-case letters, digits and -, beginning with a letter"
+    return NAMES.get(pattern(path).removesuffix(".*"), usual)

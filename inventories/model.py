@@ -22,6 +22,9 @@ from pydantic import (
     Field,
     PlainSerializer,
     SerializeAsAny,
+    StrictBool,
+    StrictInt,
+    StrictStr,
     StringConstraints,
     field_validator,
     model_validator,
@@ -248,6 +251,158 @@ class Person(Model):
         return tuple(k for k in self.keys if not k.startswith("age1"))
 
 
+# --- hosts that run YunoHost ------------------------------------------------------------------
+
+# What YunoHost takes as a name of an account or a group; no hyphen.
+Account = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9_][a-z0-9_.]{0,30}\Z")]
+# What it calls its settings and the fields of its panels: "security.ssh.ssh_port".
+SettingKey = Annotated[
+    str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]{1,60}(\.[A-Za-z0-9_-]{1,60}){0,4}\Z")
+]
+# "wordpress", "wordpress.main": an app, and one of its permissions.
+AppId = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9_-]{0,60}\Z")]
+Permission = Annotated[
+    str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9_-]{0,60}\.[a-z0-9_.-]{1,60}\Z")
+]
+
+
+def _scalar(value: object) -> object:
+    if isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str) and len(value) <= 10_000 and "\0" not in value:
+        return _secret_or_line(value)
+    raise ValueError("write a text in double quotes, a whole number, true or false")
+
+
+# A value that YunoHost or one of its apps knows the type of; "secret:NAME" for what is secret.
+Scalar = Annotated[StrictBool | StrictInt | StrictStr, BeforeValidator(_scalar)]
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError("write the 64 hexadecimal digits that sha256sum prints")
+    return text
+
+
+Sha256 = Annotated[str, AfterValidator(_sha256)]
+
+
+def _source(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        bad = parts.scheme != "https" or not parts.hostname or bool(parts.username)
+    except ValueError:
+        bad = True
+    if bad or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError('write a full address, such as "https://git.example/app_ynh"')
+    return text
+
+
+Source = Annotated[Line, AfterValidator(_source)]
+
+
+def _port_and_protocol(text: str) -> str:
+    match = re.fullmatch(r"([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?/(tcp|udp)", text)
+    if match is None or not int(match[1]) <= int(match[2] or match[1]) <= 65535:
+        raise ValueError('write a port and a protocol, such as "8448/tcp" or "6881-6889/udp"')
+    return text
+
+
+PortAndProtocol = Annotated[str, AfterValidator(_port_and_protocol)]
+
+
+def _quota(text: str) -> str:
+    if not re.fullmatch(r"0|[1-9][0-9]{0,8}[bkMGT]", text):
+        raise ValueError('write a number and b, k, M, G or T, such as "2G", or "0" for no limit')
+    return text
+
+
+Quota = Annotated[str, AfterValidator(_quota)]
+
+
+class Installer(Model):
+    """YunoHost's own installer: where it is, and which file it must be."""
+
+    url: Source
+    sha256: Sha256
+
+
+class YunohostDomain(Model):
+    """A domain of the server. Those of its services are there without being written."""
+
+    certificate: Literal["letsencrypt", "self-signed"] = "letsencrypt"
+    settings: dict[SettingKey, Scalar] = {}
+    absent: Flag = False
+
+
+class Operator(Model):
+    """An account of the group admins, with the SSH keys of one of the inventory's people."""
+
+    person: Name
+    fullname: Line | None = None  # None: the name of the account
+    domain: Domain | None = None  # of the mail address; None: the main domain
+    absent: Flag = False  # no admin any more; the account stays
+
+
+class Mailbox(Model):
+    """An account that is a duty and nobody's own, such as contact@."""
+
+    fullname: Line | None = None
+    domain: Domain | None = None
+    aliases: tuple[Mail, ...] = ()
+    forward: tuple[Mail, ...] = ()
+    quota: Quota = "0"
+    absent: Flag = False
+
+
+class Group(Model):
+    """A group. Only operators and role mailboxes are named; other members are data."""
+
+    members: tuple[Account, ...] = ()
+    absent: Flag = False
+
+
+class FirewallPort(Model):
+    comment: Line | None = None
+    absent: Flag = False
+
+
+class YunohostHost(Model):
+    """What a server that runs YunoHost must be, beside its services."""
+
+    main_domain: Domain | None = None
+    installer: Installer | None = None
+    settings: dict[SettingKey, Scalar] = {}
+    firewall: dict[PortAndProtocol, FirewallPort] = {}
+    domains: dict[Domain, YunohostDomain] = {}
+    operators: dict[Account, Operator] = {}
+    mailboxes: dict[Account, Mailbox] = {}
+    groups: dict[Account, Group] = {}
+    permissions: dict[Permission, tuple[Account, ...]] = {}
+
+
+class AppOptions(Model):
+    """How a service is an app of YunoHost."""
+
+    id: AppId | None = None  # in the catalog; None: the role's own
+    instance: AppId | None = None  # such as "wordpress__2"; None: the id
+    source: Source | None = None  # another place than the catalog
+    branch: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._/-]{0,99}\Z")] | (
+        None
+    ) = None
+    label: Line | None = None
+    access: tuple[Account, ...] | None = None  # groups; None: as the role has it
+    args: dict[Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_]{1,60}\Z")], Scalar] = {}
+    panel: dict[SettingKey, Scalar] = {}
+    absent: Flag = False
+
+    @model_validator(mode="after")
+    def _branch_of_a_source(self) -> AppOptions:
+        if self.branch and not self.source:
+            raise ValueError("branch needs source as well: a catalog has no branches")
+        return self
+
+
 class Host(Model):
     id: Name
     platform: Literal["debian", "yunohost"]
@@ -261,6 +416,7 @@ class Host(Model):
     roles: tuple[Name, ...] = ()
     repository: Name | None = None
     epoch: Annotated[int, Field(strict=True, ge=1)] = 1
+    yunohost: YunohostHost | None = None
 
     @property
     def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
@@ -352,6 +508,7 @@ class Service(Model):
     host: Name
     url: HttpsUrl
     settings: SerializeAsAny[Settings] = Settings()
+    app: AppOptions | None = None  # on hosts that run YunoHost
 
     @property
     def domain(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from inventories.fields import right_for
+from inventories.fields import name_for, right_for
 from inventories.problems import Problem, Step, dotted, shown
 
 Located = tuple[tuple[Step, ...], Problem]
@@ -98,9 +98,7 @@ def _problem(path: tuple[Step, ...], value: Any, item: Any, model: type[BaseMode
         return Problem(
             where,
             f"{shown(value)} cannot be a name",
-            "Use a lower-case domain name such as atelier.example"
-            if path[0] == "domains"
-            else "Use at most 31 lower-case letters, digits and -, beginning with a letter",
+            f"Use {name_for(path)}",
         )
     if kind == "literal_error":
         expected_words = str(context["expected"]).replace(" or ", ", ").split(", ")
@@ -144,5 +142,10 @@ def _keys_beside(loc: tuple[Step, ...], model: type[BaseModel]) -> list[str]:
         if arguments and isinstance(step, int):
             current = arguments[0]
     if isinstance(current, type) and issubclass(current, BaseModel):
-        return [f.alias or n for n, f in current.model_fields.items() if n != "id"]
+        # `id` is the name of the table itself, unless a file may leave it out.
+        return [
+            f.alias or n
+            for n, f in current.model_fields.items()
+            if n != "id" or not f.is_required()
+        ]
     return []

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from inventories.fields import RIGHT
+from inventories.fields import NAMES, RIGHT
 from inventories.judge import RULES
 from inventories.model import Inventory, RepositoryUrl, Settings
 from roles.registry import SERVICES
@@ -25,7 +25,7 @@ def models(annotation: Any) -> Iterator[type[BaseModel]]:
 def keys(model: type[BaseModel], at: str = "") -> Iterator[str]:
     """Every key as in `hosts.*.address`."""
     for name, field in model.model_fields.items():
-        if name == "id":
+        if name == "id" and field.is_required():
             continue
         path = f"{at}{field.alias or name}"
         inner = [m for m in models(field.annotation) if m not in (RepositoryUrl, Settings)]
@@ -60,3 +60,9 @@ def test_what_would_be_right_is_said_of_keys_that_exist() -> None:
     for pattern in RIGHT:
         parent_of_known = any(k.startswith(pattern + ".") for k in known)
         assert pattern.removesuffix(".*") in known or parent_of_known, pattern
+
+
+def test_names_are_described_where_names_are_chosen() -> None:
+    known = set(keys(Inventory))
+    for pattern in NAMES:
+        assert pattern in known or any(k.startswith(pattern + ".*.") for k in known), pattern
