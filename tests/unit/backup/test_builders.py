@@ -78,11 +78,13 @@ def test_values_cannot_become_options_of_the_agent(service: str, snapshot: str) 
     from agent.agent import arguments
 
     words = restore_words(service, snapshot=snapshot, at=datetime(2026, 1, 1, tzinfo=UTC))
-    if "--" in (service, snapshot):
-        with pytest.raises(SystemExit, match="64"):
-            arguments(words)
+    try:
+        args = arguments(words)
+    except SystemExit as refused:
+        # Before Python 3.13, argparse takes the dashes out of such a value and finds it missing.
+        assert "--" in (service, snapshot)
+        assert refused.code == 64  # noqa: PT017
         return
-    args = arguments(words)
     assert (args.service, args.snapshot, args.at) == (service, snapshot, "2026-01-01T00:00:00Z")
     assert args.replace is args.no_snapshot is args.dry_run is False
 

@@ -51,6 +51,13 @@ class Authority:
         )
 
 
+_SIGNS = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+    encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
+
 def _issue(
     subject: str, issuer: Authority | None, begins: float, ends: float, authority: bool
 ) -> Authority:
@@ -66,8 +73,16 @@ def _issue(
         .not_valid_after(now + dt.timedelta(days=ends))
         .add_extension(x509.BasicConstraints(authority, None), True)
     )
-    if not authority:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(subject)]), False)
+    # Python 3.13 and later check what RFC 5280 asks for: key identifiers, an authority's usage.
+    issuers = issuer.key if issuer else key
+    for extension, critical in (
+        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(issuers.public_key()), False),
+        (_SIGNS, True)
+        if authority
+        else (x509.SubjectAlternativeName([x509.DNSName(subject)]), False),
+    ):
+        builder = builder.add_extension(extension, critical)
     return Authority(key, builder.sign(issuer.key if issuer else key, hashes.SHA256()))
 
 
