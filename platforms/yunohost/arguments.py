@@ -1,0 +1,1 @@
+"""What an app asks for before it is installed."""
