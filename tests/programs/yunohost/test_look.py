@@ -1,0 +1,72 @@
+"""`look` with real processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+LOOK = Path(__file__).parents[3] / "platforms/yunohost/files/look"
+
+
+def ask(questions: list[dict[str, Any]]) -> dict[str, Any]:
+    """As it is asked over SSH: nothing is installed."""
+    source = LOOK.read_text()
+    argv = [sys.executable, "-I", "-S", "-c", source, json.dumps(questions)]
+    said = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=30)
+    answers: dict[str, Any] = json.loads(said.stdout)["answers"]
+    return answers
+
+
+def test_commands_run_side_by_side_and_tell_how_they_ended() -> None:
+    sleep = "sleep 0.6; echo out; echo err >&2; exit 3"
+    began = time.monotonic()
+    answers = ask([{"name": f"n{n}", "argv": ["sh", "-c", sleep]} for n in range(4)])
+    assert time.monotonic() - began < 1.5
+    assert answers["n2"]["argv"] == ["sh", "-c", sleep]
+    assert (answers["n2"]["exit_code"], answers["n2"]["stdout"]) == (3, "out\n")
+    assert answers["n2"]["stderr"] == "err\n"
+
+
+def test_much_output_does_not_block() -> None:
+    answers = ask([{"name": "n", "argv": ["sh", "-c", "yes | head -c 3000000"]}])
+    assert len(answers["n"]["stdout"]) == 3_000_000
+
+
+def test_one_that_hangs_is_ended_with_its_children_and_the_others_answer() -> None:
+    answers = ask(
+        [
+            {"name": "hangs", "argv": ["sh", "-c", "sleep 61.25 & wait"], "timeout": 0.4},
+            {"name": "no", "argv": ["/does/not/exist"]},
+            {"name": "well", "argv": ["true"]},
+        ]
+    )
+    assert [answers[n]["exit_code"] for n in ("hangs", "no", "well")] == [124, 127, 0]
+    assert "/does/not/exist" in answers["no"]["stderr"]
+    left = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
+    assert b"sleep\x0061.25\x00" not in left
+
+
+def test_no_command_has_a_terminal_or_input() -> None:
+    argv = ["sh", "-c", "cat; test -t 0 || test -t 1 || test -t 2 || echo none"]
+    assert ask([{"name": "n", "argv": argv}])["n"]["stdout"] == "none\n"
+
+
+def test_files_by_pattern_without_the_lines_that_are_secret(tmp_path: Path) -> None:
+    for app in ("a", "b"):
+        (tmp_path / app).mkdir()
+        (tmp_path / app / "settings.yml").write_text(
+            f"id: {app}\nmysqlpwd: hidden\nmy_Password: x\nport: 1\n"
+        )
+    found = ask([{"name": "s", "glob": [f"{tmp_path}/*/settings.yml"], "hide": ["pwd|password"]}])
+    assert found["s"]["files"] == {
+        f"{tmp_path}/{app}/settings.yml": f"id: {app}\nport: 1\n" for app in ("a", "b")
+    }
+
+
+def test_which_paths_there_are(tmp_path: Path) -> None:
+    there = ask([{"name": "p", "there": [str(tmp_path), f"{tmp_path}/no"]}])["p"]["there"]
+    assert there == [str(tmp_path)]
