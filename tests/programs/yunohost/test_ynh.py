@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,9 @@ print("it was", a)
 
 
 @pytest.fixture
-def below(tmp_path: Path) -> Iterator[Path]:
+def below(tmp_path: Path) -> Path:
     (tmp_path / "root").mkdir()
-    yield tmp_path / "root"
+    return tmp_path / "root"
 
 
 def start(below: Path, *words: str) -> subprocess.Popen[str]:
