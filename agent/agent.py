@@ -632,7 +632,8 @@ def choose(
 
     `wanted` is "latest" or the start of an id. Raise Failed when there is none.
     """
-    holding = [s for s in found if service in s["services"]]
+    # A duty of the host ("_base") is no tag of a snapshot: its manifest says whether it is there.
+    holding = [s for s in found if service in s["services"] or service.startswith("_")]
     good = []
     for snapshot in holding:
         doubt = believable(snapshot, now)
@@ -647,7 +648,7 @@ def choose(
                 f"{len(named) or 'no'} snapshots begin with {wanted}; those that hold {service}: "
                 + (", ".join(f"{s['id'][:8]} ({s['time'][:16]})" for s in good[-8:]) or "none")
             )
-        if service not in named[0]["services"]:
+        if named[0] not in holding:
             raise Failed(f"snapshot {wanted} does not hold {service}")
         earlier = [s for s in good if s["at"] < named[0]["at"]]
         return named[0], earlier[-1] if earlier else None
@@ -863,11 +864,16 @@ def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:
 
 
 def _restic_backup(
-    at: Root, source: Mapping[str, Any], paths: Sequence[str], extra: Sequence[str], still: Still
+    at: Root,
+    source: Mapping[str, Any],
+    paths: Sequence[str],
+    extra: Sequence[str],
+    still: Still,
+    around: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[str], int]:
     """Save paths. Return restic's summary, the items it could not read, and its exit code.
 
-    Raise Failed when no snapshot was made.
+    `around` runs restic, with what it gathered added. Raise Failed when no snapshot was made.
     """
     summary: dict[str, Any] = {}
     unreadable: list[str] = []
@@ -900,6 +906,8 @@ def _restic_backup(
             raise Failed("stalled")
 
     argv = restic_argv(source, own_epoch(at), "backup", "--json", *extra, "--", *paths)
+    if around:
+        argv = [*around["argv"], "--", *argv]
     complaints = bytearray()
 
     def keep(raw: bytes) -> None:
@@ -992,16 +1000,25 @@ def backup(at: Root, plan: Mapping[str, Any], run_id: str | None = None) -> dict
             *(f"--tag=service={p.name}" for p in parts if not p.name.startswith("_")),
             *(f"--exclude={e}" for part in parts for e in part.plan.get("excludes", ())),
         ]
+        around = plan.get("around")
+        if around:
+            progress(at, "backup", "gather")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(around["results"])
+            held = {"do": around["before"], "undo": around["after"], "at_most": 48 * 3600}
+            still.hold("_around", 0, held)
         progress(at, "backup", "copy")
         # The order and the names are always the same: restic finds the last run by them and
         # does not read unchanged files again.
         every = [*sorted(set(paths)), at.v("stage")]
-        summary, unreadable, _ = _restic_backup(at, source, every, extra, still)
+        summary, unreadable, _ = _restic_backup(at, source, every, extra, still, around)
         receipt["snapshot"] = summary["snapshot_id"]
         receipt["bytes"] = summary.get("total_bytes_processed")
         receipt["bytes_added"] = summary.get("data_added")
         receipt["files"] = summary.get("total_files_processed")
-        _blame(parts, unreadable, at)
+        _blame(parts, unreadable, at, around)
+        if around:
+            _claim(parts, read_json(around["results"]))
     except OSError as problem:
         error = Failed(f"nothing was saved: {problem.strerror} ({problem.filename or at.var})")
     except Failed as problem:
@@ -1011,7 +1028,7 @@ def backup(at: Root, plan: Mapping[str, Any], run_id: str | None = None) -> dict
     for text in stuck:
         say(text)
     for name in dict.fromkeys(still.late):
-        part = next(p for p in parts if p.name == name)
+        part = next((p for p in parts if p.name == name), parts[0])
         part.fail("it had to serve again before its copy was complete (at_most was reached)")
     receipt["services"] = {
         p.name: {
@@ -1069,21 +1086,51 @@ def _clear_stage(at: Root, wanted: set[str]) -> None:
             remove_tree(at.v("stage", name))
 
 
-def _blame(parts: Sequence[Part], unreadable: Sequence[str], at: Root) -> None:
+def _blame(
+    parts: Sequence[Part],
+    unreadable: Sequence[str],
+    at: Root,
+    around: Mapping[str, Any] | None = None,
+) -> None:
     """Tell each service which of its files could not be read."""
+
+    root = around["root"] if around else ""
+
+    def places(part: Part) -> list[str]:
+        found = list(part.plan["paths"])
+        for archive in part.plan.get("archives", ()):
+            found += [f"{root}/{name}" for name in archive["parts"]]
+        return found
+
     for item in unreadable:
         owner = next(
-            (
-                p
-                for p in parts
-                if any(item == x or item.startswith(f"{x}/") for x in p.plan["paths"])
-            ),
+            (p for p in parts if any(item == x or item.startswith(f"{x}/") for x in places(p))),
             None,
         )
         if owner is None:
             owner = next((p for p in parts if item.startswith(at.v("stage", p.name))), None)
         text = f"{item} could not be read and is not in the copy"
         (owner or (parts[0] if parts else Part("host", {}))).fail(text)
+
+
+def _claim(parts: Sequence[Part], results: Any) -> None:
+    """Hold what was gathered against what services need of it. What nobody claims and is not well
+    is a failure all the same, of whoever has the first archive."""
+    told: dict[str, str] = results if isinstance(results, dict) else {}
+    claimed: set[str] = set()
+    holders = [p for p in parts if p.plan.get("archives")]
+    for part in holders:
+        for claim in (c for archive in part.plan["archives"] for c in archive["claims"]):
+            mine = [n for n in told if n == claim or n.startswith(f"{claim}/")]
+            claimed.update(mine)
+            if not mine:
+                part.fail(f"{claim} was not gathered and is not in the copy")
+            for name in mine:
+                if told[name]:
+                    part.fail(f"{name}: {told[name]}")
+    for name, trouble in sorted(told.items()):
+        if trouble and name not in claimed:
+            (holders or list(parts))[-1].fail(f"{name}: {trouble}")
 
 
 def _keep_receipt(at: Root, source: Mapping[str, Any], receipt: Mapping[str, Any]) -> None:
@@ -1252,13 +1299,16 @@ class Restoring:
     def __init__(
         self, at: Root, plan: Mapping[str, Any], service: str, source: Mapping[str, Any]
     ) -> None:
-        if service not in plan["services"]:
+        duty = plan.get("duties", {}).get(service[1:]) if service.startswith("_") else None
+        if service not in plan["services"] and not (duty and duty.get("archives")):
             raise Failed(
                 f"{plan['host']} has no service {service} that can be restored; it has "
                 + (", ".join(plan["services"]) or "none")
             )
         self.at, self.plan, self.service = at, plan, service
-        self.part = plan["services"][service]
+        self.part = duty or plan["services"][service]
+        self.archives = self.part.get("archives", ())
+        self.archive_bytes = 0
         self.source = source
         self.home = at.v("restore", service)
         self.messages: list[str] = []
@@ -1310,14 +1360,17 @@ class Restoring:
     def holds_data(self) -> str:
         """Why what is here now may be somebody's work, or "". Nothing is assumed away."""
         argv = self.part.get("counts")
+        installed = any(run(a["holds"], timeout=60).code == 0 for a in self.archives)
         if not argv:
+            if installed:
+                return "it is installed"
             full = [
                 p
                 for p in self.part["paths"]
                 if os.path.lexists(p) and (not os.path.isdir(p) or os.listdir(p))
             ]
             return f"{full[0]} is not empty" if full else ""
-        filled = any(os.path.isdir(p) and os.listdir(p) for p in self.part["paths"])
+        filled = installed or any(os.path.isdir(p) and os.listdir(p) for p in self.part["paths"])
         try:
             counts = json_of(argv, "counts")
         except Failed as error:
@@ -1332,7 +1385,8 @@ class Restoring:
         return f"it holds {', '.join(full[:4])}" if full else ""
 
     def check_owners(self, manifest: Mapping[str, Any]) -> None:
-        """Every owner of a file must exist here by name. Raise Failed."""
+        """Every owner of a file must exist here by name, unless an archive brings them along.
+        Raise Failed."""
         import grp
         import pwd
 
@@ -1354,7 +1408,7 @@ class Restoring:
                 "stage makes them)."
             )
 
-    def check_space(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    def check_space(self, snapshot: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Is there room before anything is fetched? Raise Failed with the sizes."""
         needs: dict[int, list[Any]] = {}
 
@@ -1373,6 +1427,17 @@ class Restoring:
             # The dump itself, and the database it becomes.
             need(self.home, about["bytes"])
             need(self.home, about["bytes"])
+        for archive in self.archives:
+            about = self.listing(snapshot, *self.archive_paths(archive))
+            if not about["files"]:
+                raise Failed(
+                    f"snapshot {snapshot[:8]} holds nothing of {self.service} but its name: it "
+                    "was not gathered then, see the receipt of that run"
+                )
+            size = about["bytes"] + 4096 * about["files"]
+            self.archive_bytes += about["bytes"]
+            for place in (self.home, *archive["room"]):
+                need(place, size)
         sizes = {}
         for size, path in needs.values():
             free = free_bytes(path)
@@ -1399,6 +1464,9 @@ class Restoring:
             trees.setdefault(way.tree, []).append(way.path)
         if manifest["dumps"]:
             trees.setdefault(f"{self.home}/new", []).append(stage)
+        for archive in self.archives:
+            lists = [self.gathered(name) for name in archive["lists"]]
+            trees.setdefault(f"{self.home}/new", []).extend(lists)
         total = sum(p["bytes"] for p in manifest["paths"].values())
         total += sum(d["bytes"] for d in manifest["dumps"].values())
         for tree, paths in trees.items():
@@ -1413,8 +1481,104 @@ class Restoring:
             about = manifest["paths"][way.path]
             if not os.path.lexists(way.new):
                 raise Failed(f"snapshot {snapshot[:8]} does not hold {way.path}")
-            own_by_name(way.new, about["owners"])
+            if not self.archives:
+                own_by_name(way.new, about["owners"])
             self.compare(snapshot, way, about)
+        for number in range(len(self.archives)):
+            self.fetch_archive(snapshot, number)
+
+    def gathered(self, name: str) -> str:
+        """Where something gathered lies in a snapshot."""
+        around = self.plan.get("around")
+        if not around:
+            raise Failed(f"{self.service} comes back as an archive, which this host cannot take")
+        return f"{around['root']}/{name}"
+
+    def archive_paths(self, archive: Mapping[str, Any]) -> list[str]:
+        return [self.gathered(name) for name in (*archive["parts"], *archive["lists"])]
+
+    def archive_file(self, number: int) -> str:
+        return f"{self.home}/new/{number}.tar"
+
+    def fetch_archive(self, snapshot: str, number: int) -> None:
+        """One archive as a tar file that only root reads, names relative to where it was gathered.
+        Only its own parts are fetched. Raise Failed."""
+        import tarfile
+
+        archive = self.archives[number]
+        path = self.archive_file(number)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        root = self.gathered("").lstrip("/")
+        with open(path, "wb") as file:
+            with tarfile.open(fileobj=file, mode="w") as made:
+                for name in archive["lists"]:
+                    # What fetch_tree brought along with everything else.
+                    try:
+                        made.add(f"{self.home}/new/{root}{name}", name, recursive=False)
+                    except OSError:
+                        raise Failed(f"snapshot {snapshot[:8]} does not hold {name}") from None
+                for name in archive["parts"]:
+                    self.copy_part(snapshot, self.gathered(name), root, made)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def copy_part(self, snapshot: str, path: str, root: str, made: Any) -> None:
+        """Add one folder of a snapshot to a tar file. Raise Failed."""
+        import tarfile
+        import threading
+
+        argv = self.restic("dump", "--no-lock", "--archive=tar", "--", snapshot, path)
+        process = start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        complaints = bytearray()
+        came = {"bytes": 0}
+
+        def give_up(before: int) -> None:
+            if came["bytes"] == before:
+                process.terminate()
+
+        def listen() -> None:
+            """Keep what restic complains; end it when it only tries again and again."""
+            assert process.stderr is not None  # noqa: S101 (for the type checker)
+            for raw in process.stderr:
+                complaints.extend(raw[:2000])
+                del complaints[:-65536]
+                if b"retrying after" in raw:
+                    stuck = threading.Timer(STALL_S, give_up, [came["bytes"]])
+                    stuck.daemon = True
+                    stuck.start()
+
+        listening = threading.Thread(target=listen, daemon=True)
+        listening.start()
+        broken = ""
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as stream:
+                while member := stream.next():
+                    if not member.name.startswith(root):
+                        raise Failed(f"snapshot {snapshot[:8]} holds {member.name} at {path}")
+                    member.name = member.name[len(root) :]
+                    # What stands there would win over the name.
+                    member.pax_headers = {
+                        k: v for k, v in member.pax_headers.items() if k != "path"
+                    }
+                    made.addfile(member, stream.extractfile(member) if member.isreg() else None)
+                    came["bytes"] += member.size + 512
+                    # They would be kept, all of them, to the end.
+                    stream.members, made.members = [], []  # type: ignore[attr-defined]
+                    self.tell("fetch", done=came["bytes"])
+        except tarfile.TarError as error:
+            broken = str(error)
+        except BaseException:
+            stop(process)
+            raise
+        if broken:
+            stop(process)
+        code = process.wait()
+        listening.join(10)
+        if code != 0 or broken or not came["bytes"]:
+            restic_failed(
+                Done(code, b"", bytes(complaints) or broken.encode()),
+                f"{path} of snapshot {snapshot[:8]} could not be read whole",
+            )
 
     def fetch_tree(self, snapshot: str, tree: str, paths: Sequence[str], total: int) -> None:
         """Have restic restore some paths below `tree`, and say how far it is."""
@@ -1471,8 +1635,8 @@ class Restoring:
             )
         self.messages.append(f"{way.path} was being written to while it was saved")
 
-    def listing(self, snapshot: str, path: str) -> dict[str, int]:
-        """What a snapshot says it holds at a path, counted like `tally`."""
+    def listing(self, snapshot: str, *paths: str) -> dict[str, int]:
+        """What a snapshot says it holds at paths, counted like `tally`."""
         found = {"files": 0, "folders": 0, "others": 0, "bytes": 0}
         problems: list[bytes] = []
 
@@ -1482,8 +1646,9 @@ class Restoring:
                 return
             node = json.loads(raw)
             here = node.get("path", "")
-            if node.get("struct_type") != "node" or not (
+            if node.get("struct_type") != "node" or not any(
                 here.startswith(f"{path}/") or (here == path and node["type"] == "file")
+                for path in paths
             ):
                 return
             if node["type"] == "file":
@@ -1494,7 +1659,7 @@ class Restoring:
             elif node["type"] != "socket":
                 found["others"] += 1
 
-        argv = self.restic("ls", "--json", "--no-lock", "--recursive", snapshot, path)
+        argv = self.restic("ls", "--json", "--no-lock", "--recursive", snapshot, *paths)
         done = run(argv, timeout=3600, on_line=line)
         if done.code != 0:
             restic_failed(done, f"snapshot {snapshot[:8]} cannot be listed")
@@ -1563,6 +1728,8 @@ class Restoring:
                         f"{done.said()}"
                     )
                     state["step"] = "stuck"
+        if state.get("replacing"):
+            self.archives_back(state)
         self.commands("accept", hard=False)
 
     def commands(self, which: str, *, hard: bool = True) -> None:
@@ -1590,6 +1757,57 @@ class Restoring:
             else:
                 os.unlink(f"{target}.part")
                 self.messages.append(f"the old {dump['name']} could not be kept: {done.said()}")
+
+    def load_archives(self, state: dict[str, Any]) -> None:
+        """Have each archive loaded, and what was placed before given to the owners that came with
+        them. Written down one by one, so that a later call continues. Raise Failed."""
+        for number, archive in enumerate(self.archives):
+            if number < state.get("loaded", 0):
+                continue
+            self.tell("load")
+            state["replacing"] = True
+            self.save(state)
+            with open(self.archive_file(number), "rb") as file:
+                done = run(archive["load"], stdin=file, timeout=12 * 3600)
+            if done.code == 2:
+                state["replacing"] = bool(number)
+            if done.code != 0:
+                raise Failed(f"{self.service}: its archive was not taken: {done.said()}")
+            with contextlib.suppress(ValueError, AttributeError):
+                for text in json.loads(done.out).get("messages", ()):
+                    self.warn(f"{self.service}: {text}")
+            state["loaded"] = number + 1
+            self.save(state)
+        if self.archives:
+            self.check_owners(state["manifest"])
+            for way in self.ways():
+                own_by_name(way.path, state["manifest"]["paths"][way.path]["owners"])
+
+    def archives_back(self, state: dict[str, Any]) -> None:
+        """After an archive was not taken: what was here before, from the snapshot made of it."""
+        before = state.get("saved_before")
+        if not before:
+            self.warn(f"{self.service} is not whole now. Run the restore again, or deploy it anew")
+            return
+        try:
+            remove_tree(f"{self.home}/new")
+            trees = [self.gathered(n) for archive in self.archives for n in archive["lists"]]
+            os.makedirs(f"{self.home}/new", mode=0o700)
+            # It was saved by this host, into its own repository.
+            it = Restoring(self.at, self.plan, self.service, need_repository(self.plan))
+            if trees:
+                it.fetch_tree(before, f"{self.home}/new", trees, 0)
+            for number, archive in enumerate(self.archives):
+                it.fetch_archive(before, number)
+                with open(it.archive_file(number), "rb") as file:
+                    done = run(archive["load"], stdin=file, timeout=12 * 3600)
+                if done.code != 0:
+                    raise Failed(done.said())
+        except (Failed, OSError) as error:
+            self.warn(
+                f"what was here before could not be brought back: {error}. It is in snapshot "
+                f"{str(before)[:8]}: restore it with --snapshot {str(before)[:8]}"
+            )
 
     def dump_path(self, name: str) -> str:
         return f"{self.home}/new{self.at.v('stage', self.service, name)}"
@@ -1700,6 +1918,7 @@ def restore(
     replace: bool = False,
     dry: bool = False,
     no_snapshot: bool = False,
+    unless_live: bool = False,
     source: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Bring one service's data back. The lock is held by the caller. Return what was done.
@@ -1753,8 +1972,9 @@ def restore(
         it.warn(f"that copy of {service} was reported incomplete: {'; '.join(manifest['errors'])}")
     if state is not None and not dry:
         _clear(it)
-    sizes = it.check_space(manifest)
-    it.check_owners(manifest)
+    sizes = it.check_space(chosen["id"], manifest)
+    if not it.archives:
+        it.check_owners(manifest)
     live = it.holds_data()
     result = {
         "service": service,
@@ -1769,6 +1989,9 @@ def restore(
     }
     if dry:
         return {**result, "dry_run": True, "ok": True}
+    if live and unless_live:
+        say(f"{service} is left as it is: {live}")
+        return {**result, "ok": True, "kept": live}
     if live and not replace:
         raise Failed(
             f"{service} is in use here: {live}. Nothing was changed. To put the copy of "
@@ -1798,6 +2021,7 @@ def restore(
         "paths": {},
         "saved_before": result.get("saved_before"),
         "previous": dict(previous) if previous else None,
+        "archive_bytes": it.archive_bytes,
         "started": iso(began),
     }
     it.save(state)
@@ -1858,6 +2082,7 @@ def _finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any
             it.save(state)
         if state["step"] == "load":
             it.tell("load")
+            it.load_archives(state)
             it.commands("prepare")
             it.load_dumps()
             state["step"] = "accept"
@@ -1889,9 +2114,8 @@ def _finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any
         "time": state["time"],
         "run": state["run"],
         "saved_before": state["saved_before"],
-        "bytes": sum(
-            about["bytes"] for part in ("paths", "dumps") for about in manifest[part].values()
-        ),
+        "bytes": state.get("archive_bytes", 0)
+        + sum(about["bytes"] for part in ("paths", "dumps") for about in manifest[part].values()),
         "versions_saved": manifest.get("versions", {}),
         "live": state["live"] or None,
         "messages": it.messages,
@@ -2235,6 +2459,7 @@ def arguments(words: Sequence[str] | None) -> Any:
     it.add_argument("--replace", action="store_true")
     it.add_argument("--no-snapshot", action="store_true")
     it.add_argument("--once", action="store_true", help="keep what a finished restore left")
+    it.add_argument("--unless-live", action="store_true", help="keep what is in use")
     it.add_argument("--dry-run", action="store_true")
     it.add_argument("--source", help="a file that describes another host's repository")
     for name in ("canaries", "counts"):
@@ -2284,7 +2509,8 @@ def perform(at: Root, args: Any) -> tuple[Any, bool]:
         except ValueError:
             raise Failed(f"{args.at!r} is not a time: write 2026-11-23T20:15:00Z") from None
         if args.once and not args.dry_run:
-            before = restored_before(at, service_part(plan, args.service), args.service)
+            part = plan["services"].get(args.service, {})
+            before = restored_before(at, part, args.service)
             if before is not None:
                 return before, True
         result = restore(
@@ -2296,6 +2522,7 @@ def perform(at: Root, args: Any) -> tuple[Any, bool]:
             replace=args.replace,
             dry=args.dry_run,
             no_snapshot=args.no_snapshot,
+            unless_live=args.unless_live,
             source=load_source(args.source) if args.source else None,
         )
         return result, bool(result["ok"])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inventories.model import Host, Inventory, Repository, Service
-from roles.interface import Absent, Canary, InsideProbe, Restore, State
+from roles.interface import Absent, Around, Canary, InsideProbe, Restore, State
 from roles.registry import HOSTS, SERVICES
 from tools.restic import rclone_program
 
@@ -124,8 +124,33 @@ def _state(state: State) -> dict[str, Any]:
         "quiesce": [
             {"do": list(q.do), "undo": list(q.undo), "at_most": q.at_most} for q in state.quiesce
         ],
+        "archives": [
+            {
+                **{k: list(getattr(a, k)) for k in ("parts", "lists", "claims", "room")},
+                **{k: list(getattr(a, k)) for k in ("load", "holds")},
+            }
+            for a in state.archive
+        ],
         "counts": list(state.counts),
         "versions": list(state.versions),
+    }
+
+
+def _around(around: Around) -> dict[str, Any]:
+    return {
+        "argv": list(around.argv),
+        "root": around.root,
+        "results": around.results,
+        "before": list(around.before),
+        "after": list(around.after),
+    }
+
+
+def _restore(restore: Restore) -> dict[str, Any]:
+    return {
+        "stop": [list(argv) for argv in restore.stop],
+        "prepare": [list(argv) for argv in restore.prepare],
+        "accept": [list(argv) for argv in restore.accept],
     }
 
 
@@ -135,11 +160,7 @@ def _service(service: Service, inventory: Inventory, platform: str) -> dict[str,
         return None
     rendered: dict[str, Any] = {"role": service.role, **_state(on.state(service, inventory))}
     restore = Restore() if isinstance(on.restore, Absent) else on.restore(service, inventory)
-    rendered["restore"] = {
-        "stop": [list(argv) for argv in restore.stop],
-        "prepare": [list(argv) for argv in restore.prepare],
-        "accept": [list(argv) for argv in restore.accept],
-    }
+    rendered["restore"] = _restore(restore)
     canary: Canary | None = None if isinstance(on.canary, Absent) else on.canary(service, inventory)
     rendered["canary"] = (
         {"plant": list(canary.plant), "find": list(canary.find)} if canary else None
@@ -172,6 +193,7 @@ def render(inventory: Inventory, host_id: str) -> dict[str, Any]:
         if not isinstance(on.inside, Absent):
             probes[service.id] = _probes(on.inside(service, inventory))
     extra: dict[str, Mapping[str, Any]] = {}
+    around: Around | None = None
     for name in _host_roles(host):
         duty = HOSTS[name].on.get(host.platform)
         if duty is None:
@@ -179,7 +201,10 @@ def render(inventory: Inventory, host_id: str) -> dict[str, Any]:
         if not isinstance(duty.inside, Absent):
             probes["_host"].update(_probes(duty.inside(host, inventory)))
         if not isinstance(duty.state, Absent):
-            extra[name] = _state(duty.state(host, inventory))
+            state = duty.state(host, inventory)
+            # A duty comes back like a service, under its name with a "_" before it.
+            extra[name] = {**_state(state), "restore": _restore(Restore())}
+            around = state.around or around
     return {
         "format": 1,
         "host": host_id,
@@ -187,5 +212,6 @@ def render(inventory: Inventory, host_id: str) -> dict[str, Any]:
         "repository": source(inventory, host_id),
         "services": services,
         "duties": extra,
+        "around": _around(around) if around else None,
         "probes": probes,
     }

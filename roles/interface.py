@@ -132,13 +132,58 @@ class Quiesce:
 
 
 @dataclass(frozen=True)
+class Around:
+    """A program of the platform that gathers what it knows how to save, for one run of a host.
+
+    The run's copy is made by `argv`, then "--", then the command that copies. The program runs
+    that command with one more path, the folder `root` (always the same one, so that unchanged
+    files are not read again), ends with its exit code, and writes into the file `results` one
+    JSON object: what it gathered -> "" or what is wrong with it. `before` and `after` are like
+    `Quiesce.do` and `undo`: `after` is repeatable, and runs after a crash and at boot as well.
+    """
+
+    argv: Argv
+    root: str
+    results: str
+    before: Argv
+    after: Argv
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What an `Around` gathers of one service: it comes back as one tar archive.
+
+    `parts` and `lists` are folders and small files below the gathered `root`: all of it, but no
+    more, is fetched for a restore. `claims` names the results that speak of it ("system" stands
+    for all of "system/…"); they must be there, and well, for the service to count as saved.
+
+    `load` gets the archive as its stdin, a plain file, with names relative to `root`. It replaces
+    what is here, is repeatable, prints {"messages": […]}, and exits with 2 when it failed before
+    anything was changed. `holds` exits 0 when there is something here that it would replace.
+    `room`: folders that need space for all of it once more while it is loaded.
+    """
+
+    parts: tuple[str, ...]
+    load: Argv
+    holds: Argv
+    claims: tuple[str, ...]
+    lists: tuple[str, ...] = ()
+    room: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class State:
-    """What must survive. Paths are absolute; excludes are restic patterns, absolute too."""
+    """What must survive. Paths are absolute; excludes are restic patterns, absolute too.
+
+    With an `archive`, paths are what is too large for it: they come back first, and get their
+    owners when the archive is loaded. `around` is for a duty of the host."""
 
     paths: tuple[str, ...]
     dumps: tuple[Dump, ...] = ()
     excludes: tuple[str, ...] = ()
     quiesce: tuple[Quiesce, ...] = ()
+    archive: tuple[Archive, ...] = ()
+    around: Around | None = None
     counts: Argv = ()  # prints one JSON object, name -> whole number
     versions: Argv = ()  # prints one JSON object, name -> text
 
