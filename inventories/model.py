@@ -253,8 +253,9 @@ class Person(Model):
 
 # --- hosts that run YunoHost ------------------------------------------------------------------
 
-# What YunoHost takes as a name of an account or a group; no hyphen.
+# What YunoHost takes as a name of an account (and of a group, without the dot); no hyphen.
 Account = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9_][a-z0-9_.]{0,30}\Z")]
+GroupName = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9_]{1,31}\Z")]
 # What it calls its settings and the fields of its panels: "security.ssh.ssh_port".
 SettingKey = Annotated[
     str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]{1,60}(\.[A-Za-z0-9_-]{1,60}){0,4}\Z")
@@ -294,7 +295,7 @@ def _source(text: str) -> str:
     except ValueError:
         bad = True
     if bad or not re.fullmatch(r"[!-~]+", text):
-        raise ValueError('write a full address, such as "https://git.example/app_ynh"')
+        raise ValueError('write a full address, such as "https://install.example/install"')
     return text
 
 
@@ -318,6 +319,17 @@ def _quota(text: str) -> str:
 
 
 Quota = Annotated[str, AfterValidator(_quota)]
+
+
+def _package_source(text: str) -> str:
+    # What YunoHost takes for a package (src/utils/app_utils.py of 12.1.25).
+    if not re.fullmatch(r"https://[A-Za-z0-9_.-]+/[A-Za-z0-9_./~-]+_ynh(\.git)?/?", text):
+        raise ValueError('write an https:// address that ends in "_ynh", as packages do')
+    return text
+
+
+PackageSource = Annotated[Line, AfterValidator(_package_source)]
+Branch = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\Z")]
 
 
 class Installer(Model):
@@ -349,16 +361,17 @@ class Mailbox(Model):
 
     fullname: Line | None = None
     domain: Domain | None = None
-    aliases: tuple[Mail, ...] = ()
-    forward: tuple[Mail, ...] = ()
-    quota: Quota = "0"
+    # None, here and below: as it is.
+    aliases: tuple[Mail, ...] | None = None
+    forward: tuple[Mail, ...] | None = None
+    quota: Quota | None = None
     absent: Flag = False
 
 
 class Group(Model):
     """A group. Only operators and role mailboxes are named; other members are data."""
 
-    members: tuple[Account, ...] = ()
+    members: tuple[Account, ...] | None = None
     absent: Flag = False
 
 
@@ -377,8 +390,8 @@ class YunohostHost(Model):
     domains: dict[Domain, YunohostDomain] = {}
     operators: dict[Account, Operator] = {}
     mailboxes: dict[Account, Mailbox] = {}
-    groups: dict[Account, Group] = {}
-    permissions: dict[Permission, tuple[Account, ...]] = {}
+    groups: dict[GroupName, Group] = {}
+    permissions: dict[Permission, tuple[GroupName, ...]] = {}
 
 
 class AppOptions(Model):
@@ -386,12 +399,10 @@ class AppOptions(Model):
 
     id: AppId | None = None  # in the catalog; None: the role's own
     instance: AppId | None = None  # such as "wordpress__2"; None: the id
-    source: Source | None = None  # another place than the catalog
-    branch: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._/-]{0,99}\Z")] | (
-        None
-    ) = None
+    source: PackageSource | None = None  # another place than the catalog
+    branch: Branch | None = None
     label: Line | None = None
-    access: tuple[Account, ...] | None = None  # groups; None: as the role has it
+    access: tuple[GroupName, ...] | None = None  # groups; None: as the role has it
     args: dict[Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_]{1,60}\Z")], Scalar] = {}
     panel: dict[SettingKey, Scalar] = {}
     absent: Flag = False

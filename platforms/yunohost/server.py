@@ -1,0 +1,372 @@
+"""What a YunoHost server is now: the questions that describe it, and their answers as one value.
+
+Pure. Six starts of `yunohost` answer everything; the rest is read from files. Secrets and what
+belongs to members are dropped while reading: of members only names are kept, to know which
+names are taken, and those are neither printed nor written anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import PurePosixPath
+from typing import Any, Literal, TypeAlias
+
+import yaml  # type: ignore[import-untyped]
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from platforms.yunohost import answers, commands
+from platforms.yunohost.answers import Answer, App, FirewallPort, Scalar, Setting, UnreadableError
+from platforms.yunohost.errors import checked
+
+# The groups that YunoHost makes itself.
+ADMINS, ALL_USERS, VISITORS = "admins", "all_users", "visitors"
+SPECIAL_GROUPS = frozenset((ADMINS, ALL_USERS, VISITORS))
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing to look at on the host: a command (`argv`), or files by a shell pattern."""
+
+    name: str
+    argv: tuple[str, ...] = ()
+    files: str = ""
+
+
+_FIELDS = ("username", "fullname", "mail", "mail-alias", "mail-forward", "mailbox-quota")
+_PACKAGES = ("yunohost", "yunohost-admin", "yunohost-portal", "moulinette", "ssowat")
+
+# Everything that describes a server, in six starts of `yunohost`. What is read from a file
+# instead is exactly what the command would print (src/firewall.py, src/domain.py of 12.1.25).
+QUESTIONS: tuple[Question, ...] = (
+    Question("installed", files=commands.INSTALLED_MARKER),
+    Question("versions", argv=("dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *_PACKAGES)),
+    Question("domains", argv=commands.domain_list()),
+    Question("users", argv=commands.user_list(_FIELDS)),
+    Question("groups", argv=commands.group_list(full=True)),
+    Question("permissions", argv=commands.permission_list(full=True)),
+    Question("apps", argv=commands.app_list(full=True)),
+    Question("settings", argv=commands.settings_list()),
+    Question("firewall", files="/etc/yunohost/firewall.yml"),
+    Question("domain-settings", files="/etc/yunohost/domains/*.yml"),
+    Question("certificates", files="/etc/yunohost/certs/*/crt.pem"),
+    Question("authority", files="/etc/ssl/certs/ca-yunohost_crt.pem"),
+    Question("keys", files="/home/*/.ssh/authorized_keys"),
+)
+
+# The answers to QUESTIONS by name: a command as it ended, or the text of each file by its path.
+Looked: TypeAlias = Mapping[str, Answer | Mapping[str, str]]
+
+
+def panel_question(instance: str) -> Question:
+    """What an app's configuration panel says: one more start, for apps that need it."""
+    return Question(f"panel:{instance}", argv=commands.app_config_get(instance))
+
+
+# --- what a server is -------------------------------------------------------------------------
+
+CertificateKind = Literal["none", "self-signed", "letsencrypt", "other"]
+
+# What can be set for a domain and read back, with the value it has when nobody set it
+# (share/config_domain.toml of 12.1.25; a domain's file holds only what differs from it).
+DOMAIN_SETTINGS: Mapping[str, Scalar] = {
+    "feature.mail.mail_in": 1,
+    "feature.mail.mail_out": 1,
+    "feature.app.default_app": "_none",
+    "feature.portal.enable_public_apps_page": 0,
+    "feature.portal.show_other_domains_apps": 1,
+    "feature.portal.portal_title": "YunoHost",
+    "feature.portal.portal_theme": "system",
+    "feature.portal.portal_tile_theme": "simple",
+    "feature.portal.search_engine": "",
+    "feature.portal.search_engine_name": "",
+    "feature.portal.portal_user_intro": "",
+    "feature.portal.portal_public_intro": "",
+}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """`settings`: only what differs from the default. `until`: the certificate's last day."""
+
+    name: str
+    certificate: CertificateKind = "none"
+    until: date | None = None
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def setting(self, key: str) -> Scalar:
+        """The value that a setting has, set or not. Raise KeyError for one we cannot read."""
+        return self.settings.get(key, DOMAIN_SETTINGS[key])
+
+
+@dataclass(frozen=True)
+class Account:
+    """An operator or a role mailbox; never a member. `keys`: lines of authorized_keys that are
+    nothing but a key."""
+
+    name: str
+    fullname: str = ""
+    mail: str = ""
+    aliases: tuple[str, ...] = ()
+    forward: tuple[str, ...] = ()
+    quota: str = "0"
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """`members`: those who are described; `others`: how many there are beside them."""
+
+    name: str
+    members: frozenset[str] = frozenset()
+    others: int = 0
+
+
+@dataclass(frozen=True)
+class Permission:
+    """`allowed`: groups; `others`: how many accounts are allowed by themselves."""
+
+    id: str
+    allowed: frozenset[str] = frozenset()
+    others: int = 0
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server as it is. Empty but for `installed` when YunoHost is not set up there."""
+
+    installed: bool
+    versions: Mapping[str, str] = field(default_factory=dict)
+    main_domain: str = ""
+    domains: Mapping[str, Domain] = field(default_factory=dict)
+    accounts: Mapping[str, Account] = field(default_factory=dict)  # described ones only
+    names: frozenset[str] = field(default=frozenset(), repr=False)  # every account's
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    permissions: Mapping[str, Permission] = field(default_factory=dict)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    firewall: Mapping[str, FirewallPort] = field(default_factory=dict)
+    apps: Mapping[str, App] = field(default_factory=dict)
+    panels: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """Of YunoHost itself, such as "12.1.25"; "" when the package is not there."""
+        return self.versions.get("yunohost", "")
+
+    @property
+    def admins(self) -> frozenset[str]:
+        """The accounts of the group admins."""
+        group = self.groups.get(ADMINS)
+        return group.members if group else frozenset()
+
+    @property
+    def members(self) -> int:
+        """How many accounts are not described: people, of whom nothing is kept."""
+        return len(self.names - self.accounts.keys())
+
+    @property
+    def ghosts(self) -> tuple[str, ...]:
+        """Apps that are listed and not there, left by a restore that failed."""
+        living = {name.partition(".")[0] for name in self.permissions}
+        return tuple(sorted(a.id for a in self.apps.values() if a.domain and a.id not in living))
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read(looked: Looked, described: Collection[str] = ()) -> Server:
+    """The answers to QUESTIONS (and to any `panel_question`) as a Server.
+
+    `described`: accounts beside the admins of which more than the name is wanted. Raise
+    YunohostError for a command that failed, UnreadableError for an answer that cannot be
+    understood; neither holds what was answered.
+    """
+    versions = _versions(looked)
+    if not _files(looked, "installed"):
+        return Server(installed=False, versions=versions)
+    domains = answers.domains(_answer(looked, "domains"))
+    users = answers.users(_answer(looked, "users"))
+    groups = answers.groups(_answer(looked, "groups"))
+    admins = groups[ADMINS].members if ADMINS in groups else ()
+    known = (set(admins) | set(described)) & users.keys()
+    keys = _keys(_files(looked, "keys"))
+    certificates = _certificates(looked)
+    settings = _domain_settings(_files(looked, "domain-settings"))
+    return Server(
+        installed=True,
+        versions=versions,
+        main_domain=domains.main,
+        domains={
+            name: Domain(
+                name, *certificates.get(name, ("none", None)), settings=settings.get(name, {})
+            )
+            for name in domains.names
+        },
+        accounts={
+            name: Account(
+                name,
+                users[name].fullname,
+                users[name].mail,
+                users[name].aliases,
+                users[name].forwards,
+                users[name].quota,
+                keys.get(name, ()),
+            )
+            for name in sorted(known)
+        },
+        names=frozenset(users),
+        groups={
+            name: Group(
+                name,
+                frozenset(known.intersection(group.members)),
+                len(set(group.members) - known),
+            )
+            for name, group in groups.items()
+            if name not in users  # each account has a group of its own
+        },
+        permissions=_permissions(looked, groups.keys() - users.keys()),
+        settings=answers.settings(_answer(looked, "settings")),
+        firewall=_firewall(looked),
+        apps=answers.apps(_answer(looked, "apps")),
+        panels={
+            name.partition(":")[2]: answers.panel(checked(found))
+            for name, found in looked.items()
+            if name.startswith("panel:") and isinstance(found, Answer)
+        },
+    )
+
+
+def _answer(looked: Looked, name: str) -> Answer:
+    found = looked.get(name)
+    if not isinstance(found, Answer):
+        raise UnreadableError(f"the host did not answer the question {name!r}")
+    return checked(found)
+
+
+def _files(looked: Looked, name: str) -> Mapping[str, str]:
+    found = looked.get(name)
+    if found is None or isinstance(found, Answer):
+        raise UnreadableError(f"the host did not answer the question {name!r}")
+    return found
+
+
+def _versions(looked: Looked) -> Mapping[str, str]:
+    # dpkg-query ends with 1 when one of the packages is unknown, and says the others.
+    found = looked.get("versions")
+    lines = found.stdout.splitlines() if isinstance(found, Answer) else []
+    pairs = (line.split() for line in lines)
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
+def _yaml(path: str, text: str) -> Mapping[str, Any]:
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        # Not the parser's own words: they quote the file.
+        raise UnreadableError(f"{path} on the host is not YAML") from None
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise UnreadableError(f"{path} on the host is not a table")
+    return found
+
+
+def _firewall(looked: Looked) -> Mapping[str, FirewallPort]:
+    for path, text in _files(looked, "firewall").items():
+        # YAML knows numbers for ports, JSON only texts; the rest is as `firewall list --raw`.
+        said = json.dumps(_yaml(path, text))
+        found = answers.firewall(Answer(commands.firewall_list(), 0, said, ""))
+        return {port_id(p.port, p.protocol): p for p in found.values()}
+    raise UnreadableError("there is no /etc/yunohost/firewall.yml on the host")
+
+
+def port_id(port: str, protocol: str) -> str:
+    """ "8448/tcp", "6881-6889/udp": a port as inventories name it; YunoHost knows two signs for
+    ranges."""
+    return f"{port.replace(':', '-')}/{protocol}"
+
+
+def _domain_settings(files: Mapping[str, str]) -> Mapping[str, Mapping[str, Scalar]]:
+    """Domain → what is set. The files hold registrars' passwords too: only known keys pass."""
+    by_last = {key.rpartition(".")[2]: key for key in DOMAIN_SETTINGS}
+    out = {}
+    for path, text in files.items():
+        found = _yaml(path, text)
+        out[PurePosixPath(path).stem] = {
+            by_last[key]: value
+            for key, value in found.items()
+            if key in by_last
+            and isinstance(value, (str, int, float, bool))
+            and not answers.same_setting(value, DOMAIN_SETTINGS[by_last[key]])
+        }
+    return out
+
+
+def _permissions(looked: Looked, groups: Collection[str]) -> Mapping[str, Permission]:
+    return {
+        name: Permission(
+            name,
+            frozenset(found.allowed).intersection(groups),
+            len(set(found.allowed) - set(groups)),
+            found.label,
+        )
+        for name, found in answers.permissions(_answer(looked, "permissions")).items()
+    }
+
+
+_KEY_LINE = re.compile(r"(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}(?: .*)?")
+
+
+def bare(line: str) -> str:
+    """Given a public key line, return "TYPE BASE64" without the comment."""
+    return " ".join(line.split()[:2])
+
+
+def _keys(files: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+    """Account → its lines that are a key alone. Lines with options (restrict, command=…) are
+    other accesses, each with a purpose of its own."""
+    return {
+        PurePosixPath(path).parts[2]: tuple(
+            dict.fromkeys(
+                line.strip() for line in text.splitlines() if _KEY_LINE.fullmatch(line.strip())
+            )
+        )
+        for path, text in files.items()
+    }
+
+
+def _certificates(looked: Looked) -> Mapping[str, tuple[CertificateKind, date | None]]:
+    roots = [c for text in _files(looked, "authority").values() for c in _pem(text)]
+    out: dict[str, tuple[CertificateKind, date | None]] = {}
+    for path, text in _files(looked, "certificates").items():
+        if chain := _pem(text):
+            # YunoHost appends its own authority, a root, to what it signs itself.
+            own = [*roots, *(c for c in chain if c.issuer == c.subject)]
+            until = chain[0].not_valid_after_utc.date()
+            out[PurePosixPath(path).parent.name] = (_kind(chain[0], own), until)
+    return out
+
+
+def _pem(text: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(text.encode())
+    except ValueError:
+        return []
+
+
+def _kind(certificate: x509.Certificate, roots: Iterable[x509.Certificate]) -> CertificateKind:
+    issuer = certificate.issuer.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
+    if any(name.value == "Let's Encrypt" for name in issuer):
+        return "letsencrypt"
+    for root in roots:
+        try:
+            certificate.verify_directly_issued_by(root)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return "self-signed"
+    return "other"
