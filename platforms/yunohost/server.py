@@ -30,11 +30,13 @@ SPECIAL_GROUPS = frozenset((ADMINS, ALL_USERS, VISITORS))
 
 @dataclass(frozen=True)
 class Question:
-    """One thing to look at on the host: a command (`argv`), or files by a shell pattern."""
+    """One thing to look at on the host: a command (`argv`), or files by a shell pattern; of lines
+    in which the expression `hide` is found nothing leaves the host."""
 
     name: str
     argv: tuple[str, ...] = ()
     files: str = ""
+    hide: str = ""
 
 
 _FIELDS = ("username", "fullname", "mail", "mail-alias", "mail-forward", "mailbox-quota")
@@ -52,7 +54,11 @@ QUESTIONS: tuple[Question, ...] = (
     Question("apps", argv=commands.app_list(full=True)),
     Question("settings", argv=commands.settings_list()),
     Question("firewall", files="/etc/yunohost/firewall.yml"),
-    Question("domain-settings", files="/etc/yunohost/domains/*.yml"),
+    Question(
+        "domain-settings",
+        files="/etc/yunohost/domains/*.yml",
+        hide=r"(?i)pass|token|secret|key|api",
+    ),
     Question("certificates", files="/etc/yunohost/certs/*/crt.pem"),
     Question("authority", files="/etc/ssl/certs/ca-yunohost_crt.pem"),
     Question("keys", files="/home/*/.ssh/authorized_keys"),
