@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 
 MAX_HEAD = 65536
-_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?")
+_STATUS = re.compile(r"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 
@@ -50,7 +51,7 @@ def read(receive: Callable[[], bytes], max_body: int) -> tuple[int, dict[str, st
     raise. Raise Broken when this is not HTTP or ends early."""
     came = _Input(receive)
     for _ in range(5):  # interim answers (1xx) come before the real one
-        lines = came.until(b"\r\n\r\n", MAX_HEAD).split(b"\r\n")
+        lines = came.until(b"\r\n\r\n", MAX_HEAD).decode("latin-1").split("\r\n")
         match = _STATUS.fullmatch(lines[0])
         if match is None:
             raise Broken("does not answer in HTTP: is this the right port?")
@@ -61,18 +62,18 @@ def read(receive: Callable[[], bytes], max_body: int) -> tuple[int, dict[str, st
         raise Broken("sends interim answers only")
     fields: dict[str, str] = {}
     for line in lines[1:]:
-        raw, separator, value = line.partition(b":")
-        name = raw.decode("latin-1").strip().lower()
+        raw, separator, value = line.partition(":")
+        name = raw.strip().lower()
         if not separator or not name:
             continue
-        said = value.decode("latin-1").strip()
+        said = value.strip()
         fields[name] = f"{fields[name]}, {said}" if name in fields else said
     if status in (204, 304):
         return status, fields, b""
     if fields.get("transfer-encoding", "").lower().endswith("chunked"):
         return status, fields, _chunks(came, max_body)
     length = fields.get("content-length")
-    if length is not None and not re.fullmatch(r"[0-9]{1,18}", length):
+    if length is not None and not _LENGTH.fullmatch(length):
         raise Broken(f"names an impossible length ({length[:40]!r})")
     wanted = max_body if length is None else min(int(length), max_body)
     parts, size = [came.held], len(came.held)

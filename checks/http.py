@@ -13,9 +13,10 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from checks import answer, tls
+from tools import urls
 
 MAX_BODY = 1 << 20
 MAX_REDIRECTS = 5
@@ -139,19 +140,18 @@ def fetch(url: str, resolve: Resolve, context: ssl.SSLContext, deadline: float) 
     first: tls.Certificate | None = None
     seen: list[str] = []
     while True:
-        parts = urlsplit(url)
         try:
-            port = parts.port or 443
+            parts = urls.split(url)
         except ValueError:
             raise Unreachable(f"redirects to {url[:200]!r}, which is no address") from None
-        if parts.scheme != "https" or not parts.hostname:
+        if parts.scheme != "https" or not parts.name:
             raise Unreachable(
                 f"redirects to {url[:200]}, which is not encrypted: passwords would travel openly"
             )
         seen.append(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         status, headers, body, certificate = _get(
-            parts.hostname, port, target, resolve(parts.hostname), context, deadline
+            parts.name, parts.port or 443, target, resolve(parts.name), context, deadline
         )
         first = first or certificate
         if status not in (301, 302, 303, 307, 308) or "location" not in headers:
@@ -175,7 +175,7 @@ def _get(
         raise Unreachable(f"redirects to a malformed address {target[:200]!r}")
     host = name if port == 443 else f"{name}:{port}"
     with handshake(name, port, addresses, context, deadline) as sock:
-        certificate = tls.describe(sock.getpeercert() or {})
+        certificate = tls.shown(sock)
         try:
             sock.settimeout(left(deadline))
             sock.sendall(
@@ -201,7 +201,7 @@ def certificate(
 ) -> tls.Certificate:
     """The verified certificate of `name`:`port`. Raise Unreachable or CertificateRefused."""
     with handshake(name, port, resolve(name), context, deadline) as sock:
-        return tls.describe(sock.getpeercert() or {})
+        return tls.shown(sock)
 
 
 def greeting(name: str, port: int, resolve: Resolve, expected: bytes, deadline: float) -> bytes:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import urlsplit
 
 from checks import dns, http, tls
 from checks.pool import Job
@@ -23,6 +22,7 @@ from roles.interface import (
     TcpProbe,
     TlsProbe,
 )
+from tools import urls
 
 SECONDS = 10.0  # what a person would wait
 
@@ -67,27 +67,26 @@ def service_jobs(
     probes: Sequence[OutsideProbe] = ()
     records: Sequence[Record] = ()
     if role is None:
-        port = urlsplit(service.url).port or 443
         probes = (
-            TlsProbe("tls", service.domain, port),
+            TlsProbe("tls", service.domain, service.port),
             HttpProbe("https", f"{service.url}/", judge_any),
         )
     else:
         if not isinstance(role.outside, Absent):
             probes = role.outside(service, inventory)
-        if not isinstance(role.dns, Absent):
+        if not isinstance(role.dns, Absent) and wanted(f"{service.id}.dns"):
             records = role.dns(service, inventory)
     probes = [probe for probe in probes if wanted(f"{service.id}.{probe.name}")]
     jobs: list[Job] = []
-    if records and wanted(f"{service.id}.dns"):
+    if records:
         look = partial(_dns, service.id, tuple(records), means.resolver)
         jobs.append(Job((f"{service.id}.dns",), "service", SECONDS, look))
     # A certificate needs no connection of its own where a page is fetched anyway.
     certificates = {(p.host, p.port): p for p in probes if isinstance(p, TlsProbe)}
     for probe in probes:
         if isinstance(probe, HttpProbe):
-            parts = urlsplit(probe.url)
-            certificate = certificates.pop((parts.hostname or "", parts.port or 443), None)
+            parts = urls.split(probe.url)
+            certificate = certificates.pop((parts.name, parts.port or 443), None)
             jobs.append(_web(service.id, "service", (probe,), certificate, means))
         elif isinstance(probe, TcpProbe):
             look = partial(_tcp, service.id, probe, means)

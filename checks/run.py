@@ -12,6 +12,7 @@ from typing import Any
 from checks import dns, inside, outside, pool, sessions, tls
 from checks.result import PROBLEMS, Result
 from inventories.model import Inventory
+from tools import urls
 
 # The whole run, whatever hangs. A watch that runs every few minutes must end before the next.
 AT_MOST = 90.0
@@ -46,10 +47,12 @@ def chooser(patterns: Sequence[str]) -> Callable[[str], bool]:
     return the function that says whether an id is asked for. No pattern asks for all."""
     if not patterns:
         return lambda _: True
-    from fnmatch import fnmatchcase
+    import re
+    from fnmatch import translate
 
     full = [pattern if "." in pattern else f"{pattern}.*" for pattern in patterns]
-    return lambda check: any(fnmatchcase(check, pattern) for pattern in full)
+    fits = re.compile("|".join(map(translate, full))).match
+    return lambda check: fits(check) is not None
 
 
 def overrides(inventory: Inventory, addresses: Mapping[str, str]) -> dict[str, str]:
@@ -76,9 +79,7 @@ def overrides(inventory: Inventory, addresses: Mapping[str, str]) -> dict[str, s
 
 def outside_name(url: str) -> str:
     """The host name in an address."""
-    from urllib.parse import urlsplit
-
-    return urlsplit(url).hostname or ""
+    return urls.split(url).name
 
 
 def run(

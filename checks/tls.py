@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from checks import authorities
 from roles.interface import Finding
 
 DAY = 86400.0
@@ -36,9 +37,10 @@ def context(trust: Path | None) -> ssl.SSLContext:
     Making one costs tens of milliseconds, using it for another connection nothing.
     Raise OSError when `trust` cannot be read.
     """
-    made = ssl.create_default_context()
+    made = authorities.context()
     if trust is not None:
         made.load_verify_locations(cafile=str(trust))
+    made.options |= ssl.OP_NO_TICKET  # nobody comes back: spare servers the work of a ticket
     return made
 
 
@@ -55,6 +57,18 @@ def describe(peer: Mapping[str, Any]) -> Certificate:
         _seconds(peer["notAfter"]),
         names.get("commonName") or names.get("organizationName") or "an unnamed authority",
     )
+
+
+# Many services often show one certificate; what it says is read once in a run.
+_shown: dict[bytes, Certificate] = {}
+
+
+def shown(secured: ssl.SSLSocket) -> Certificate:
+    """The certificate with which the other side of a verified connection proved its name."""
+    der = secured.getpeercert(binary_form=True) or b""
+    if der not in _shown:
+        _shown[der] = describe(secured.getpeercert() or {})
+    return _shown[der]
 
 
 def judge(certificate: Certificate, now: float) -> Finding:

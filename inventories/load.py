@@ -41,15 +41,16 @@ def load(
     """
     text = read_text(path)
     document = parse(path, text)
-    numbers = line_numbers(text)
-    found = {p: line_of(steps, numbers) for steps, p in _check_schema(document)}
     inventory: Inventory | None = None
-    if not found:
+    problems = _check_schema(document)
+    if not problems:
         inventory, problems = _build(document, settings_models)
         problems += references(document, settings_models.keys(), host_roles)
+    if problems or inventory is None:
+        numbers = line_numbers(text)
+        found: dict[Problem, int | None] = {}
         for steps, problem in problems:
             found.setdefault(problem, line_of(steps, numbers))
-    if found or inventory is None:
         placed = [Problem(p.path, p.message, p.remedy, line) for p, line in found.items()]
         raise InventoryError(path, sorted(placed, key=lambda p: p.line or 0))
     return inventory

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -31,6 +32,7 @@ from pydantic import (
 )
 
 from inventories.fields import NAMED
+from tools import urls
 from tools.bech32 import is_age_recipient
 
 # Hosts, services, repositories and people are named by these. They end up in file names,
@@ -101,6 +103,8 @@ Line = Annotated[
 ]
 
 
+# Asked for each address by the models and by those who look for one that is used twice.
+@lru_cache(maxsize=4096)
 def clean_https_url(text: str) -> str:
     """Given the address of a service, return it in its one normal form: lower-case name, no
     default port, no slash at the end. Raise ValueError with what would be right.
@@ -524,12 +528,17 @@ class Service(Model):
     @property
     def domain(self) -> str:
         """The host name in the service's address."""
-        return urlsplit(self.url).hostname or ""
+        return urls.split(self.url).name
+
+    @property
+    def port(self) -> int:
+        """The port in the service's address, 443 when it names none."""
+        return urls.split(self.url).port or 443
 
     @property
     def path(self) -> str:
         """The path in the service's address, "/" when there is none."""
-        return urlsplit(self.url).path or "/"
+        return urls.split(self.url).path or "/"
 
 
 class External(Model):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from inventories.fields import NAMED
 from inventories.model import clean_https_url
 from inventories.problems import Problem, Step, dotted, shown
 from inventories.wording import choice
+from tools import urls
 
 Located = tuple[tuple[Step, ...], Problem]
 
@@ -131,7 +131,7 @@ def _addresses(document: Mapping[str, Any]) -> Iterator[Located]:
         if url is None:
             continue
         steps = ("services", name, "url")
-        domain = urlsplit(url).hostname or ""
+        domain = urls.split(url).name
         if url in at:
             yield (
                 steps,

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from inventories.model import Inventory, Service
 from roles.etherpad.settings import unit
@@ -68,7 +67,7 @@ def outside(service: Service, inventory: Inventory) -> tuple[OutsideProbe, ...]:
     """The probes anybody could run: certificate, front page, health page, a pad."""
     url = service.url
     return (
-        TlsProbe("tls", service.domain, urlsplit(url).port or 443),
+        TlsProbe("tls", service.domain, service.port),
         HttpProbe("https", f"{url}/", judge_page),
         HttpProbe("health", f"{url}/health", judge_health),
         HttpProbe("pad", f"{url}/p/{PROBE_PAD}/export/txt", judge_pad),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from inventories.model import Inventory, Service
 from roles.interface import Finding, HttpProbe, InsideProbe, OutsideProbe, Record, TlsProbe
@@ -83,7 +82,7 @@ def outside(service: Service, inventory: Inventory) -> tuple[OutsideProbe, ...]:
     """The probes anybody could run: certificate, front page, API index."""
     url = service.url
     return (
-        TlsProbe("tls", service.domain, urlsplit(url).port or 443),
+        TlsProbe("tls", service.domain, service.port),
         HttpProbe("https", f"{url}/", judge_page),
         # `/wp-json/` needs rewritten links to be switched on; this address always works.
         HttpProbe("api", f"{url}/?rest_route=/", lambda s, _, b: judge_api(url, s, b)),

@@ -1,0 +1,26 @@
+"""Addresses taken apart, each once."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+
+class Parts(NamedTuple):
+    """What an address says. `name` is in lower case and "" when there is none; `port` is None
+    when the address does not name one."""
+
+    scheme: str
+    name: str
+    port: int | None
+    path: str
+    query: str
+
+
+# A run asks for the parts of each of its addresses several times, in turn with all others.
+@lru_cache(maxsize=4096)
+def split(url: str) -> Parts:
+    """Take `url` apart. Raise ValueError when it is no address."""
+    found = urlsplit(url)
+    return Parts(found.scheme, found.hostname or "", found.port, found.path, found.query)
