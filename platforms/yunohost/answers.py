@@ -504,6 +504,11 @@ _SECRET = re.compile(r"pass|pwd|secret|token|salt|credential|private|cookie|(?:^
 _BOOKKEEPING = re.compile(r"\A(?:checksum__|_)")
 
 
+def is_secret(key: str) -> bool:
+    """Say whether a setting or an argument of this name could be a secret."""
+    return bool(_SECRET.search(key.lower()))
+
+
 def public_settings(
     settings: Mapping[str, Any], secret: Iterable[str] = ()
 ) -> Mapping[str, Scalar]:
@@ -517,7 +522,7 @@ def public_settings(
         for key, found in settings.items()
         if isinstance(found, (str, int, float, bool, type(None)))
         and key not in hidden
-        and not _SECRET.search(key.lower())
+        and not is_secret(key)
         and not _BOOKKEEPING.match(key)
     }
 
