@@ -21,6 +21,7 @@ ENABLED = ("releve-undo.service", "releve-guard.service")
 
 _HERE = Path(__file__).resolve().parent
 _ROLES = _HERE.parent / "roles"
+_PLATFORMS = _HERE.parent / "platforms"
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,15 @@ WantedBy=multi-user.target
 
 
 def _programs(inventory: Inventory, host_id: str) -> tuple[HostFile, ...]:
-    """The programs of the roles that this host has, as they lie under roles/ROLE/files."""
+    """The programs of this host's platform and roles, as they lie in platforms/PLATFORM/files and
+    roles/ROLE/files."""
     host = inventory.hosts[host_id]
     roles = [name for name in HOSTS if name == "base" or name in host.roles]
     roles += sorted({service.role for service in inventory.services_on(host_id)})
+    folders = {host.platform: _PLATFORMS / host.platform / "files"}
+    folders |= {role: _ROLES / role / "files" for role in roles}
     found = []
-    for role in roles:
-        folder = _ROLES / role / "files"
+    for role, folder in folders.items():
         for file in sorted(folder.glob("*")) if folder.is_dir() else ():
             if file.is_file() and not file.name.startswith("."):
                 found.append(HostFile(f"{PROGRAMS}/{role}/{file.name}", 0o755, file.read_bytes()))
