@@ -320,6 +320,11 @@ def settings_set(key: str, value: str, timeout: int = LOCK_TIMEOUT) -> Argv:
     return _write(timeout, "settings", "set", _is("setting", key), *_option("-v", value))
 
 
+def settings_ask(key: str, timeout: int = LOCK_TIMEOUT) -> Argv:
+    """Set a secret: YunoHost asks for it on a terminal, once (src/utils/form.py of 12.1.25)."""
+    return _write(timeout, "settings", "set", _is("setting", key))
+
+
 def settings_reset(key: str, timeout: int = LOCK_TIMEOUT) -> Argv:
     return _write(timeout, "settings", "reset", _is("setting", key))
 
@@ -675,6 +680,11 @@ def app_config_set(app: str, key: str, value: str, timeout: int = LOCK_TIMEOUT) 
     return _write(
         timeout, "app", "config", "set", _is("app", app), _is("setting", key), *_option("-v", value)
     )
+
+
+def app_config_ask(app: str, key: str, timeout: int = LOCK_TIMEOUT) -> Argv:
+    """Set a secret of an app's config panel: YunoHost asks for it on a terminal, once."""
+    return _write(timeout, "app", "config", "set", _is("app", app), _is("setting", key))
 
 
 # --- Backup ----------------------------------------------------------------------------------

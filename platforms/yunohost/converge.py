@@ -1,0 +1,557 @@
+"""From what a server is to what it must be: the commands in between. Pure.
+
+Nothing to do gives no step. What is there is changed or left; it goes only where the inventory
+says `absent`. Members, their aliases and forwards, and every password that exists are untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from platforms.yunohost import commands
+from platforms.yunohost.answers import Scalar, Setting, same_setting
+from platforms.yunohost.arguments import Arguments, Manifest, checked, encoded
+from platforms.yunohost.obstacles import in_order, is_secret, obstacles
+from platforms.yunohost.server import (
+    ADMINS,
+    ALL_USERS,
+    VISITORS,
+    Account,
+    Question,
+    Server,
+    bare,
+    port_id,
+)
+from platforms.yunohost.steps import INSTALL, CannotConverge, Step
+from platforms.yunohost.wanted import Value, Wanted, WantedApp, WantedOperator, password_of
+
+
+def converge(
+    wanted: Wanted, server: Server, arguments: Mapping[str, Arguments] | None = None
+) -> tuple[Step, ...]:
+    """The steps that make `server` what is wanted, in the order in which they must be done.
+
+    `arguments`: instance → what `install_arguments` says of an app that `to_install` names;
+    without it what the inventory says is passed on unchecked, which is enough for a plan.
+    Raise CannotConverge with everything that stands in the way.
+    """
+    if found := obstacles(wanted, server):
+        raise CannotConverge(found)
+    return (
+        *_settings(wanted, server),
+        *_domains(wanted, server),
+        *_people(wanted, server),
+        *_groups(wanted, server),
+        *_apps(wanted, server, arguments or {}),
+        *_permissions(wanted, server),
+        *_firewall(wanted, server),
+        *_removals(wanted, server),
+        *_certificates(wanted, server),
+    )
+
+
+def to_install(wanted: Wanted, server: Server) -> tuple[WantedApp, ...]:
+    """The apps that are not there yet, in the order in which they are to be installed."""
+    return tuple(app for app in in_order(wanted) if app.instance not in server.apps)
+
+
+def manifest_question(app: WantedApp) -> Question:
+    """What an app asks before it is installed. One start of `yunohost` for each new app."""
+    return Question(f"manifest:{app.instance}", argv=commands.app_manifest(source_of(app)))
+
+
+def install_arguments(app: WantedApp, manifest: Manifest) -> Arguments:
+    """The inventory's answers to an app's questions, checked. Raise ArgumentsError with every one
+    that is missing, unknown or wrong."""
+    asked = {question.id for question in manifest.questions}
+    given = {key: value for key, value in implied(app).items() if key in asked}
+    return checked(app.instance, manifest.questions, {**given, **app.args})
+
+
+def source_of(app: WantedApp) -> str:
+    """What YunoHost is told to install: an id of the catalog, or the address of a package."""
+    return commands.source_url(app.source, app.branch) if app.source else app.id
+
+
+def implied(app: WantedApp) -> dict[str, str]:
+    """Answers to the questions that most manifests ask, from what the inventory says anyway."""
+    answers = {"domain": app.domain, "path": app.path}
+    if app.access is not None:
+        answers["init_main_permission"] = _first_group(app.access)
+    return answers
+
+
+def as_text(value: Scalar | Value) -> str:
+    """A value as YunoHost's command line takes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
+def _secret_of(value: Value) -> str:
+    return str(value).removeprefix("secret:")
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def _changed(
+    asked: Mapping[str, Value], known: Mapping[str, Setting]
+) -> Iterator[tuple[str, Value, str]]:
+    """(key, value, what it was) of each setting that must change.
+
+    A password that is there is shown as stars and cannot be compared: it is set together with
+    the first of its neighbours that changes.
+    """
+    plain = {k: v for k, v in asked.items() if not is_secret(v)}
+    changed = [
+        (key, value, known[key].value if key in known else "")
+        for key, value in plain.items()
+        if key not in known or not same_setting(value, known[key].value)
+    ]
+    sections = {key.rpartition(".")[0] for key, _, _ in changed}
+    secret = [
+        (key, value, "")
+        for key, value in asked.items()
+        if is_secret(value) and (key not in known or key.rpartition(".")[0] in sections)
+    ]
+    yield from (*secret, *changed)
+
+
+def _settings(wanted: Wanted, server: Server) -> Iterator[Step]:
+    # The port of SSH last: what follows would still come by the old one.
+    ordered = sorted(_changed(wanted.settings, server.settings), key=lambda c: "ssh_port" in c[0])
+    for key, value, before in ordered:
+        secret = is_secret(value)
+        yield Step(
+            f"setting {key}",
+            f"~ setting {key}: set to a secret"
+            if secret
+            else f"~ setting {key}: {before or '(empty)'} → {as_text(value) or '(empty)'}",
+            commands.settings_ask(key) if secret else commands.settings_set(key, as_text(value)),
+            "settings",
+            prompts=(_secret_of(value),) if secret else (),
+        )
+
+
+# --- domains ----------------------------------------------------------------------------------
+
+
+def _domains(wanted: Wanted, server: Server) -> Iterator[Step]:
+    for name, domain in wanted.domains.items():
+        if not domain.absent and name not in server.domains:
+            yield Step(f"domain {name}", f"+ domain {name}", commands.domain_add(name), "domains")
+    if wanted.main_domain and wanted.main_domain != server.main_domain:
+        yield Step(
+            "main domain",
+            f"~ main domain: {server.main_domain} → {wanted.main_domain}",
+            commands.domain_make_main(wanted.main_domain),
+            "domains",
+        )
+    for name, domain in wanted.domains.items():
+        if domain.absent:
+            continue
+        for key, value in domain.settings.items():
+            known = server.domains.get(name)
+            before = known.setting(key) if known else None
+            if known is None or not same_setting(value, before):
+                yield Step(
+                    f"domain {name} {key}",
+                    f"~ domain {name}: {key}: {as_text(before) or '(default)'} → {as_text(value)}",
+                    commands.domain_config_set(name, key, as_text(value)),
+                    "domains",
+                )
+
+
+def _certificates(wanted: Wanted, server: Server) -> Iterator[Step]:
+    asked = []
+    for name, domain in wanted.domains.items():
+        known = server.domains.get(name)
+        kind = known.certificate if known else "self-signed"  # `domain add` makes that
+        if domain.absent:
+            continue
+        if domain.certificate == "letsencrypt" and kind in ("none", "self-signed"):
+            asked.append(name)
+        elif domain.certificate == "self-signed" and kind not in ("self-signed",):
+            yield Step(
+                f"certificate {name}",
+                f"~ certificate of {name}: {kind} → self-signed",
+                commands.cert_install(name, self_signed=True, force=True),
+                "domains",
+            )
+    if asked:
+        # Let's Encrypt is refused without it, and that with exit code 0.
+        yield Step(
+            "diagnosis",
+            f"  diagnosis of DNS and web for {', '.join(asked)}",
+            commands.diagnosis_run(("dnsrecords", "web"), force=True),
+            "domains",
+            stage="activate",
+        )
+    for name in asked:
+        yield Step(
+            f"certificate {name}",
+            f"~ certificate of {name}: self-signed → Let's Encrypt",
+            commands.cert_install(name),
+            "domains",
+            stage="activate",
+        )
+
+
+# --- people -----------------------------------------------------------------------------------
+
+
+def _people(wanted: Wanted, server: Server) -> Iterator[Step]:
+    main = wanted.main_domain or server.main_domain
+    for name, operator in wanted.operators.items():
+        if operator.absent:
+            continue
+        if name not in server.names:
+            yield _create(wanted, name, operator.fullname, operator.domain or main, "0")
+        else:
+            account = server.accounts[name]
+            yield from _update(account, operator.fullname, operator.domain)
+        if name not in server.admins:
+            yield Step(
+                f"admin {name}",
+                f"+ {name} ({operator.person}) is an admin",
+                commands.group_add(ADMINS, (name,)),
+                "people",
+            )
+        yield from _keys(operator, server.accounts.get(name))
+    for name, mailbox in wanted.mailboxes.items():
+        if mailbox.absent:
+            continue
+        if name not in server.names:
+            domain = mailbox.domain or main
+            yield _create(wanted, name, mailbox.fullname, domain, mailbox.quota or "0")
+            account = Account(name, mail=f"{name}@{domain}", quota=mailbox.quota or "0")
+            yield from _update(account, None, None, mailbox.aliases, mailbox.forward)
+        else:
+            yield from _update(
+                server.accounts[name],
+                mailbox.fullname,
+                mailbox.domain,
+                mailbox.aliases,
+                mailbox.forward,
+                mailbox.quota,
+            )
+
+
+def _create(wanted: Wanted, name: str, fullname: str | None, domain: str, quota: str) -> Step:
+    secret = password_of(wanted.host, name)
+    return Step(
+        f"account {name}",
+        f"+ account {name} ({name}@{domain})",
+        commands.user_create(
+            name, fullname or name.replace("_", " ").strip() or "account", domain, quota=quota
+        ),
+        "people",
+        prompts=(secret,) * commands.PASSWORD_PROMPTS,
+    )
+
+
+def _update(
+    account: Account,
+    fullname: str | None = None,
+    domain: str | None = None,
+    aliases: Iterable[str] | None = None,
+    forward: Iterable[str] | None = None,
+    quota: str | None = None,
+) -> Iterator[Step]:
+    """None: as it is. Taking away and adding are two commands: YunoHost forgets what is added to
+    forwards when some are taken away in the same one (src/user.py of 12.1.25)."""
+    mail = f"{account.name}@{domain}" if domain else account.mail
+    # A mail address that was an alias stops being one by itself.
+    has = [alias for alias in account.aliases if alias != mail]
+    lists = {}
+    for what, before, after in (
+        ("alias", has, aliases),
+        ("forward", account.forward, forward),
+    ):
+        now = list(before if after is None else after)
+        lists[what] = (
+            [a for a in before if a not in now],
+            [a for a in dict.fromkeys(now) if a not in before],
+        )
+    gone, new = ({what: both[side] for what, both in lists.items()} for side in (0, 1))
+    told = [
+        *(
+            [f"name: {account.fullname} → {fullname}"]
+            if _differs(fullname, account.fullname)
+            else []
+        ),
+        *([f"mail: {account.mail} → {mail}"] if mail != account.mail else []),
+        *(f"+ {what} {a}" for what, addresses in new.items() for a in addresses),
+        *([f"quota: {account.quota} → {quota}"] if _differs(quota, account.quota) else []),
+    ]
+    if told:
+        yield Step(
+            f"account {account.name} is",
+            f"~ account {account.name}: {', '.join(told)}",
+            commands.user_update(
+                account.name,
+                fullname=fullname if _differs(fullname, account.fullname) else None,
+                mail=mail if mail != account.mail else None,
+                add_aliases=new["alias"],
+                add_forwards=new["forward"],
+                quota=quota if _differs(quota, account.quota) else None,
+            ),
+            "people",
+        )
+    if gone["alias"] or gone["forward"]:
+        told = [f"- {what} {a}" for what, addresses in gone.items() for a in addresses]
+        yield Step(
+            f"account {account.name} is not",
+            f"~ account {account.name}: {', '.join(told)}",
+            commands.user_update(
+                account.name, remove_aliases=gone["alias"], remove_forwards=gone["forward"]
+            ),
+            "people",
+        )
+
+
+def _differs(after: str | None, before: str) -> bool:
+    return after is not None and after != before
+
+
+def _keys(operator: WantedOperator, account: Account | None) -> Iterator[Step]:
+    has = account.keys if account else ()
+    there = {bare(line) for line in has}
+    for line in operator.keys:
+        if bare(line) not in there:
+            yield Step(
+                f"key of {operator.name} {bare(line)}",
+                f"+ SSH key of {operator.name}: {_short(line)}",
+                commands.ssh_key_add(operator.name, f"{bare(line)} {operator.person}"),
+                "people",
+            )
+    # Without a key of its own in the inventory, whatever lets the person in stays.
+    if operator.keys:
+        yield from _forget_keys(operator.name, has, operator.keys)
+
+
+def _forget_keys(name: str, has: Iterable[str], but: Iterable[str]) -> Iterator[Step]:
+    kept = {bare(line) for line in but}
+    # The longest first: YunoHost takes a text out, wherever it stands.
+    for line in sorted((line for line in has if bare(line) not in kept), key=len, reverse=True):
+        yield Step(
+            f"no key of {name} {line}",
+            f"- SSH key of {name}: {_short(line)}",
+            commands.ssh_key_remove(name, line),
+            "people",
+        )
+
+
+def _short(line: str) -> str:
+    kind, body, *comment = line.split(maxsplit=2)
+    return " ".join((kind, f"…{body[-12:]}", *comment))
+
+
+def _groups(wanted: Wanted, server: Server) -> Iterator[Step]:
+    for name, group in wanted.groups.items():
+        if group.absent:
+            continue
+        known = server.groups.get(name)
+        if known is None:
+            yield Step(f"group {name}", f"+ group {name}", commands.group_create(name), "people")
+        has = known.members & wanted.accounts if known else frozenset()
+        asked = frozenset(group.members if group.members is not None else has)
+        if new := sorted(asked - has):
+            yield Step(
+                f"group {name} has",
+                f"~ group {name}: + {', '.join(new)}",
+                commands.group_add(name, new),
+                "people",
+            )
+        if gone := sorted(has - asked):
+            yield Step(
+                f"group {name} has not",
+                f"~ group {name}: - {', '.join(gone)}",
+                commands.group_remove(name, gone),
+                "people",
+            )
+
+
+# --- apps -------------------------------------------------------------------------------------
+
+
+def _first_group(access: Iterable[str]) -> str:
+    chosen = list(access)
+    return next((g for g in (VISITORS, ALL_USERS) if g in chosen), chosen[0] if chosen else ADMINS)
+
+
+def _apps(wanted: Wanted, server: Server, arguments: Mapping[str, Arguments]) -> Iterator[Step]:
+    for app in in_order(wanted):
+        found = server.apps.get(app.instance)
+        if found is None:
+            yield _install(app, arguments.get(app.instance))
+        elif found.domain and (found.domain, found.path or "/") != (app.domain, app.path):
+            yield Step(
+                f"app {app.instance} url",
+                f"~ app {app.instance}: {found.url} → https://{app.domain}{app.path.rstrip('/')}",
+                commands.app_change_url(app.instance, app.domain, app.path),
+                "apps",
+            )
+        label = (
+            server.permissions[main].label
+            if (main := f"{app.instance}.main") in (server.permissions)
+            else ""
+        )
+        if found is not None and app.label is not None and app.label != label:
+            yield Step(
+                f"app {app.instance} label",
+                f"~ app {app.instance}: label: {label} → {app.label}",
+                commands.permission_update(main, label=app.label),
+                "apps",
+            )
+        yield from _panel(app, server)
+
+
+def _install(app: WantedApp, arguments: Arguments | None) -> Step:
+    if arguments is None:
+        plain = {key: as_text(value) for key, value in app.args.items() if not is_secret(value)}
+        given = encoded(list({**implied(app), **plain}.items()))
+        prompts = tuple(_secret_of(v) for v in app.args.values() if is_secret(v))
+    else:
+        given = arguments.args
+        prompts = tuple(prompt.secret for prompt in arguments.prompts)
+    return Step(
+        f"app {app.instance}",
+        f"+ app {app.instance} at https://{app.domain}{app.path.rstrip('/')}"
+        + (f", from {source_of(app)}" if app.source else ""),
+        commands.app_install(source_of(app), args=given, label=app.label, force=bool(app.source)),
+        "apps",
+        prompts=prompts,
+        timeout=INSTALL,
+    )
+
+
+def _panel(app: WantedApp, server: Server) -> Iterator[Step]:
+    known = server.panels.get(app.instance)
+    if known is None:
+        # Most options are kept under their own name among the app's settings.
+        found = server.apps.get(app.instance)
+        settings = found.settings if found else {}
+        known = {
+            key: Setting(key, as_text(settings[last]), "")
+            for key in app.panel
+            if (last := key.rpartition(".")[2]) in settings
+        }
+    for key, value, before in _changed(app.panel, known):
+        secret = is_secret(value)
+        yield Step(
+            f"app {app.instance} {key}",
+            f"~ app {app.instance}: {key}: "
+            + ("set to a secret" if secret else f"{before or '(unknown)'} → {as_text(value)}"),
+            commands.app_config_ask(app.instance, key)
+            if secret
+            else commands.app_config_set(app.instance, key, as_text(value)),
+            "apps",
+            prompts=(_secret_of(value),) if secret else (),
+        )
+
+
+# --- who may, what is open, what goes -----------------------------------------------------------
+
+
+def everybody(groups: Iterable[str]) -> frozenset[str]:
+    """Groups, with what YunoHost understands by them: who lets visitors in lets users in."""
+    chosen = frozenset(groups)
+    return chosen | {ALL_USERS} if VISITORS in chosen else chosen
+
+
+def _permissions(wanted: Wanted, server: Server) -> Iterator[Step]:
+    new = {app.instance for app in to_install(wanted, server)}
+    asked = {
+        f"{app.instance}.main": app.access
+        for app in wanted.apps
+        if app.access is not None and not app.absent
+    }
+    asked |= {name: tuple(who) for name, who in wanted.permissions.items()}
+    for name, who in asked.items():
+        known = server.permissions.get(name)
+        if known is not None:
+            has = known.allowed
+        else:
+            app = next((a for a in wanted.apps if f"{a.instance}.main" == name), None)
+            first = app is not None and app.access is not None and app.instance in new
+            has = everybody([_first_group(app.access or ())] if app and first else ())
+        if add := sorted(everybody(who) - everybody(has)):
+            yield Step(
+                f"permission {name} allows",
+                f"~ permission {name}: + {', '.join(add)}",
+                commands.permission_add(name, add),
+                "people",
+            )
+        if remove := sorted(has - everybody(who)):
+            yield Step(
+                f"permission {name} refuses",
+                f"~ permission {name}: - {', '.join(remove)}",
+                commands.permission_remove(name, remove),
+                "people",
+            )
+
+
+def _firewall(wanted: Wanted, server: Server) -> Iterator[Step]:
+    for name, port in wanted.firewall.items():
+        number, _, protocol = name.partition("/")
+        known = server.firewall.get(port_id(number, protocol))
+        is_open = known is not None and known.open
+        if port.absent and is_open:
+            yield Step(
+                f"port {name}",
+                f"- port {name} is open",
+                commands.firewall_close(number.replace("-", ":"), protocol),
+                "system",
+            )
+        elif not port.absent and not (
+            is_open and known is not None and port.comment in (None, known.comment)
+        ):
+            comment = port.comment or (known.comment if known else "") or "Relève"
+            yield Step(
+                f"port {name}",
+                f"{'~' if is_open else '+'} port {name} is open: {comment}",
+                commands.firewall_open(number.replace("-", ":"), protocol, comment),
+                "system",
+            )
+
+
+def _removals(wanted: Wanted, server: Server) -> Iterator[Step]:
+    for app in wanted.apps:
+        if app.absent and app.instance in server.apps:
+            yield Step(
+                f"no app {app.instance}",
+                f"- app {app.instance}, with its data",
+                commands.app_remove(app.instance),
+                "apps",
+                timeout=INSTALL,
+            )
+    for name, group in wanted.groups.items():
+        if group.absent and name in server.groups:
+            yield Step(f"no group {name}", f"- group {name}", commands.group_delete(name), "people")
+    for name, operator in wanted.operators.items():
+        if not operator.absent:
+            continue
+        if name in server.admins:
+            yield Step(
+                f"no admin {name}",
+                f"- {name} ({operator.person}) is an admin",
+                commands.group_remove(ADMINS, (name,)),
+                "people",
+            )
+        if name in server.accounts:
+            yield from _forget_keys(name, server.accounts[name].keys, ())
+    for name, mailbox in wanted.mailboxes.items():
+        if mailbox.absent and name in server.names:
+            yield Step(
+                f"no account {name}",
+                f"- account {name}; its mail stays on the disk",
+                commands.user_delete(name),
+                "people",
+            )
+    for name, domain in wanted.domains.items():
+        if domain.absent and name in server.domains:
+            yield Step(
+                f"no domain {name}", f"- domain {name}", commands.domain_remove(name), "domains"
+            )

@@ -1,0 +1,57 @@
+"""One change of a server, and what stands in the way of any. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Area: TypeAlias = Literal["settings", "domains", "people", "apps", "system"]
+
+# Seconds that one write may take, waiting for YunoHost's lock included.
+USUAL, INSTALL = 1200, 5400
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command that changes a server.
+
+    `name` is the same in each run for the same change; `text` is what a person reads: + new,
+    ~ changed, - taken away. `prompts`: names of secrets to type at a local terminal, in the
+    order in which the command asks. `timeout` in seconds.
+    """
+
+    name: str
+    text: str
+    argv: tuple[str, ...]
+    area: Area
+    stage: Literal["configure", "activate"] = "configure"
+    prompts: tuple[str, ...] = ()
+    timeout: int = USUAL
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The names of the secrets it needs, each once."""
+        return tuple(dict.fromkeys(self.prompts))
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Something that cannot be done. `path`: where the inventory asks for it."""
+
+    path: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}. {self.remedy}."
+
+
+class CannotConverge(Exception):
+    """What the inventory asks of a server cannot be done there; nothing was changed."""
+
+    exit_code = 1
+
+    def __init__(self, obstacles: Sequence[Obstacle]) -> None:
+        self.obstacles = tuple(obstacles)
+        super().__init__("\n".join(map(str, self.obstacles)))
