@@ -91,7 +91,7 @@ def _programs(inventory: Inventory, host_id: str) -> tuple[HostFile, ...]:
     host = inventory.hosts[host_id]
     roles = [name for name in HOSTS if name == "base" or name in host.roles]
     roles += sorted({service.role for service in inventory.services_on(host_id)})
-    folders = {host.platform: _PLATFORMS / host.platform / "files"}
+    folders: dict[str, Path] = {host.platform: _PLATFORMS / host.platform / "files"}
     folders |= {role: _ROLES / role / "files" for role in roles}
     found = []
     for role, folder in folders.items():
