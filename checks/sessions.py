@@ -59,20 +59,21 @@ def has_key() -> bool:
 def ask_hosts(addresses: Mapping[str, str], *, as_watch: bool) -> Ask:
     """Ask hosts over SSH. `addresses`: host id -> address, instead of the inventory's.
 
-    The watch's key is root's everywhere, and the words it sends do not matter.
+    The watch's key is bound to one command everywhere, and the words it sends do not matter.
     """
 
     def ask(host: Host, argv: Sequence[str], deadline: float) -> bytes:
         if not has_key():
             raise NoKey("this machine has no SSH key; name one in RELEVE_SSH_KEY")
-        from inventories.access import ssh_target
+        from inventories.access import ssh_target, watch_user
         from tools import ssh
 
         target = ssh_target(host)
         target = replace(
             target,
             address=addresses.get(host.id, target.address),
-            user="root" if as_watch else target.user,
+            user=watch_user(host) if as_watch else target.user,
+            others=() if as_watch else target.others,
         )
         if target.host_key is None:
             raise NotReached(

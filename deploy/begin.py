@@ -15,19 +15,14 @@ from pyinfra.connectors.util import CommandOutput
 
 from deploy import applied
 from deploy.events import emit
-from deploy.refusal import wrong_platform
+from deploy.refusal import misplaced
 from inventories.load import digest
 from inventories.model import Host, Inventory
+from platforms.ops import RefusedError
 from tools.shell import BusyError
 from tools.ssh import SshError
 
 OLDER_VARIABLE = "RELEVE_OLDER"
-
-
-class RefusedError(Exception):
-    """This host must not be deployed to now; the message says why and what to do."""
-
-    kind = "refused"
 
 
 class LockedError(RefusedError):
@@ -50,7 +45,7 @@ def begin(host: Any, wanted: Host, inventory: Inventory) -> None:
 
     Raise RefusedError: wrong platform, busy, an older inventory, or a memory that is damaged.
     """
-    if refusal := wrong_platform(wanted):
+    if refusal := misplaced(wanted, inventory):
         raise RefusedError(refusal)
     data = host.connector_data
     data["releve_note"] = lambda kind, **values: _note(host, kind, **values)

@@ -20,7 +20,8 @@ the two phases. The host's lock keeps Relève itself from doing that.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from io import IOBase
 from pathlib import Path
 from typing import IO, Any, cast
@@ -38,11 +39,14 @@ import roles
 from deploy.events import emit
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
-from tools.shell import Shell
+from tools.shell import BusyError, Shell
 from tools.ssh import CommandError, Connection, Result, SshError, connect
 
 # What a command may take when the operation names no limit: a distribution's slowest package.
 DEFAULT_TIMEOUT = 1800.0
+# How long a session that was lost is replaced for, in seconds: a host may be restarting, or not
+# have noticed yet that the old session, and with it the lock, is gone.
+RECONNECT = 300.0
 
 _PUT = """
 set -eu; umask 077
@@ -202,6 +206,44 @@ class ReleveConnector(BaseConnector):
         text, so that it is kept for the report here."""
         self.host.connector_data["releve_error"] = message
         return ConnectionError(message)
+
+    def outlast(self, argv: Sequence[str], stdin: bytes, *, timeout: float) -> Result:
+        """Run a command whose work goes on when the session is lost, and which, given the same
+        input again, answers with the result of that work instead of repeating it.
+
+        When the session is lost, a new one is opened, the host's lock is taken again, and the
+        command is asked again, for some minutes. `timeout` in seconds. Raise ConnectionError.
+        """
+        self.forget()
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                self.commands_run += 1
+                left = max(30.0, deadline - time.monotonic())
+                return self.connection.run(argv, stdin=stdin, timeout=left, check=False)
+            except SshError as error:
+                if time.monotonic() > deadline:
+                    raise self._lost(str(error)) from error
+                emit("progress", host=self.host.name, message=f"{error}. Asking again …")
+                self._reconnect(error)
+
+    def _reconnect(self, lost: SshError) -> None:
+        """Replace a session that was lost. Raise ConnectionError when that does not succeed."""
+        lock = self.shell.lock
+        self.disconnect()
+        deadline = time.monotonic() + RECONNECT
+        while True:
+            time.sleep(2)
+            try:
+                self._connection = connect(ssh_target(self.releve_host))
+                self._shell = Shell(self._connection)
+                if lock is not None:
+                    self._shell.take_lock(*lock)
+                return
+            except (SshError, BusyError) as error:
+                # The lock of the lost session is free when the host has noticed the loss.
+                if time.monotonic() > deadline:
+                    raise self._lost(f"{lost}; and then: {error}") from error
 
     def forget(self) -> None:
         """Drop every remembered answer of this host, for good: something may have changed."""

@@ -57,8 +57,6 @@ def names(inventory: Inventory) -> dict[str, str]:
     """Every secret that Relève keeps for this inventory: name -> "key" or "password"."""
     wanted: dict[str, str] = {}
     for host in inventory.hosts.values():
-        if host.platform != "debian":
-            continue  # nothing is deployed there yet, so nobody would ever use them
         if host.repository:
             wanted[f"host.{host.id}.append"] = "key"
             wanted |= {

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import roles
 from deploy import keys
-from deploy.refusal import wrong_platform
+from deploy.refusal import misplaced
 from deploy.report import Change, HostReport, Report
 from inventories.model import Inventory
 from inventories.secrets import Secrets
@@ -97,7 +97,7 @@ def run(
             hosts = (*hosts, name)
             report.hosts[name] = HostReport(name)
     for name, refused in report.hosts.items():
-        if error := wrong_platform(inventory.hosts[name]):
+        if error := misplaced(inventory.hosts[name], inventory):
             refused.state, refused.error = "refused", error
     hosts = tuple(name for name in hosts if report.hosts[name].ok)
     if not hosts:
@@ -192,6 +192,11 @@ def _take(
             host.changes.append(Change(name, tuple(diffs.get((host.host, event["op"]), ()))))
         if on_progress and name not in _SILENT and (event["changed"] or not event["ok"]):
             on_progress(host.host, name if event["ok"] else f"{name}: {event['error']}")
+    elif kind == "secret":
+        report.made_secrets = (*report.made_secrets, event["name"])
+    elif kind == "progress":
+        if on_progress:
+            on_progress(host.host, event["message"])
     elif kind in _REMEDY:
         host.state = kind
         host.error = event["message"]

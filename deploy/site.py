@@ -45,7 +45,7 @@ def module_of(on: Mapping[str, Any], wanted: Host, what: str) -> Any:
     """The deploy module of a role on this host's platform. Raise RefusedError without one."""
     part = on.get(wanted.platform)
     if part is None:
-        raise begin.RefusedError(f"{what} cannot stand on {wanted.platform} ({wanted.id}) yet")
+        raise ops.RefusedError(f"{what} cannot stand on {wanted.platform} ({wanted.id}) yet")
     return importlib.import_module(part.deploy)
 
 

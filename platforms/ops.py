@@ -24,6 +24,12 @@ from pyinfra.context import host, state
 from inventories.secrets import Secrets, secrets_file
 
 
+class RefusedError(Exception):
+    """This host must not be deployed to now; the message says why and what to do."""
+
+    kind = "refused"
+
+
 @dataclass(frozen=True)
 class File:
     """A file as it must be. `secret`: neither its content nor its difference is ever shown."""

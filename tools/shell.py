@@ -55,6 +55,9 @@ class Shell:
         self._ready = threading.Event()
         self._turn = threading.Lock()
         self._locked = False
+        # The lock that was taken, (path, holder), for whoever opens a new session in its place.
+        self.lock: tuple[str, Mapping[str, Any]] | None = None
+        self._spoke = False  # whether any command came to its end
 
     def run(self, line: str, *, timeout: float = 1800.0) -> Result:
         """Run `line` with `sh -c` as root and wait for its end.
@@ -94,6 +97,7 @@ class Shell:
                 f"{result.stderr.decode(errors='replace').strip()}"
             )
         self._locked = True
+        self.lock = (path, dict(holder))
 
     def close(self) -> None:
         """End the shell, and with it the lock."""
@@ -143,6 +147,7 @@ class Shell:
                     busy = True
                 if busy:
                     if out.tail is not None and err.tail is not None:
+                        self._spoke = True
                         return Result(int(out.tail), out.body, err.body)
                     continue
                 if channel.closed or channel.eof_received:
@@ -150,6 +155,15 @@ class Shell:
                         bytes(err.data).decode(errors="replace").replace(begin, "").strip()[-300:]
                     )
                     self.close_quietly()
+                    user = self._connection.target.user
+                    if user != "root" and not self._spoke:
+                        raise SshError(
+                            f"{name}: {user} cannot become root"
+                            + (f" ({said})" if said else "")
+                            + ". Everything is done through `sudo -n` there: allow it without a "
+                            "password (on YunoHost the setting "
+                            "security.password.passwordless_sudo), or name another user"
+                        )
                     raise SshError(f"{name}: the session was lost" + (f": {said}" if said else ""))
                 if time.monotonic() > deadline:
                     self.close_quietly()

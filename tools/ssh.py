@@ -13,7 +13,7 @@ import shlex
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import paramiko
@@ -21,6 +21,10 @@ import paramiko
 
 class SshError(Exception):
     """No session, or a lost one. The message says with whom, what happened, what to do."""
+
+
+class RefusedKeyError(SshError):
+    """The host was reached and is the right one; it does not take the key that we show."""
 
 
 class HostKeyError(SshError):
@@ -43,7 +47,8 @@ class CommandError(SshError):
 class Target:
     """Whom to speak to. `host_key` is one line as in a .pub file; the comment is ignored.
 
-    `key_file`: the private key to show; None asks the agent and the usual files.
+    `key_file`: the private key to show; None asks the agent and the usual files. `others`: users
+    to try, in this order, when the key does not open the door of `user`.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Target:
     port: int = 22
     user: str = "root"
     key_file: Path | None = None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -220,8 +226,20 @@ class Connection:
 
 
 def connect(target: Target, *, timeout: float = 10.0) -> Connection:
-    """Open a session to `target`. Raise HostKeyError or SshError; nothing is sent before the
-    host key is verified."""
+    """Open a session to `target`, as the first of its users whose door our key opens; the
+    session's own target names that one. Raise HostKeyError, RefusedKeyError (of the first user)
+    or SshError; nothing is sent before the host key is verified."""
+    refused: RefusedKeyError | None = None
+    for user in dict.fromkeys((target.user, *target.others)):
+        try:
+            return _connect(replace(target, user=user), timeout)
+        except RefusedKeyError as error:
+            refused = refused or error
+    assert refused is not None  # noqa: S101 (there is at least one user)
+    raise refused
+
+
+def _connect(target: Target, timeout: float) -> Connection:
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(_OnlyThisKey(target))
     try:
@@ -257,7 +275,7 @@ def connect(target: Target, *, timeout: float = 10.0) -> Connection:
         raise
     except paramiko.AuthenticationException:
         client.close()
-        raise SshError(
+        raise RefusedKeyError(
             f"{target.name} ({target.address}) refused the key shown for {target.user}. "
             "Is your public key among the operators' keys, and is RELEVE_SSH_KEY the right file?"
         ) from None

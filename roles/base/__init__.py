@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roles.base import probes
+from roles.base import probes, yunohost_probes, yunohost_state
 from roles.interface import Absent, HostOnPlatform, HostRole, Text
 
 ROLE = HostRole(
@@ -13,6 +13,11 @@ ROLE = HostRole(
             deploy="roles.base.deploy",
             inside=probes.inside,
             state=Absent("Everything it sets up is in the inventory, and a deploy brings it back"),
+        ),
+        "yunohost": HostOnPlatform(
+            deploy="roles.base.yunohost",
+            inside=yunohost_probes.inside,
+            state=yunohost_state.state,
         ),
     },
 )

@@ -42,11 +42,25 @@ def operators(inventory: Inventory) -> tuple[str, ...]:
     )
 
 
-def watchers(keys: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Given (watch host, its public key), return lines that allow the status and nothing else."""
+def watchers(keys: Iterable[tuple[str, str]], *, sudo: bool = False) -> tuple[str, ...]:
+    """Given (watch host, its public key), return lines that allow the status and nothing else.
+
+    `sudo`: the account that they are for is not root's.
+    """
+    command = f"sudo -n {WATCH_COMMAND}" if sudo else WATCH_COMMAND
     return tuple(
-        f'restrict,command="{WATCH_COMMAND}" {bare(key)} releve-watch-{name}' for name, key in keys
+        f'restrict,command="{command}" {bare(key)} releve-watch-{name}' for name, key in keys
     )
+
+
+def with_lines(text: str, lines: Iterable[str]) -> bytes:
+    """A list of keys with those of `lines` that it lacks at its end; the rest as it was."""
+    there = {bare(line) for line in text.splitlines()}
+    new = [line for line in lines if bare(line) not in there]
+    if not new:
+        return text.encode()
+    head = text if not text or text.endswith("\n") else f"{text}\n"
+    return (head + "".join(f"{line}\n" for line in new)).encode()
 
 
 def authorized_keys(lines: Iterable[str]) -> bytes:

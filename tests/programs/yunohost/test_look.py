@@ -70,3 +70,12 @@ def test_files_by_pattern_without_the_lines_that_are_secret(tmp_path: Path) -> N
 def test_which_paths_there_are(tmp_path: Path) -> None:
     there = ask([{"name": "p", "there": [str(tmp_path), f"{tmp_path}/no"]}])["p"]["there"]
     assert there == [str(tmp_path)]
+
+
+def test_what_needs_something_that_is_not_there_is_not_asked(tmp_path: Path) -> None:
+    questions = [
+        {"name": "no", "argv": ["touch", f"{tmp_path}/mark"], "needs": f"{tmp_path}/nothing"},
+        {"name": "yes", "argv": ["true"], "needs": str(tmp_path)},
+    ]
+    assert list(ask(questions)) == ["yes"]
+    assert not (tmp_path / "mark").exists()

@@ -159,7 +159,7 @@ def test_the_watch_gets_pinned_dependencies_and_nothing_that_deploys() -> None:
     assert source.archive() == source.archive()
 
 
-def test_a_yunohost_is_refused_before_anything_is_sent(
+def test_a_duty_that_a_platform_cannot_have_is_refused_before_anything_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "inventory.toml"
@@ -171,10 +171,9 @@ def test_a_yunohost_is_refused_before_anything_is_sent(
         'schema = 1\n[organisation]\nname = "x"\ncontact = "x@example.org"\n'
         f'[people.one]\nmail = "a@example.org"\nkeys = ["{public}"]\nduties = ["deploy"]\n'
         '[hosts.monts]\nplatform = "yunohost"\naddress = "192.0.2.1"\n'
-        'provider = "p"\ndatacenter = "d"\n'
+        'provider = "p"\ndatacenter = "d"\nroles = ["watch"]\n'
     )
     report = run.run(file, dry=True)
     assert report.hosts["monts"].state == "refused"
-    assert "yunohost" in report.hosts["monts"].error
-    assert "yet" in report.hosts["monts"].error
+    assert "cannot set up watch" in report.hosts["monts"].error
     assert report.exit_code == 1

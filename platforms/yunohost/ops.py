@@ -1,0 +1,437 @@
+"""Pyinfra operations of a YunoHost server, beside those that every platform shares.
+
+A server is looked at once, in one command, and looked at again only after something was changed.
+Every change is a step of `files/ynh`, which no session's end reaches; after the last one the
+server is looked at and compared, since YunoHost's own word for success is not enough.
+"""
+
+from __future__ import annotations
+
+import secrets as random
+import shlex
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
+from pyinfra.api.facts import FactBase
+from pyinfra.api.operation import operation
+from pyinfra.context import host, state
+
+from inventories.model import Host, Installer
+from inventories.secrets import SecretsError
+from platforms import ops
+from platforms.yunohost import commands, durable, looking, passwords
+from platforms.yunohost.answers import Answer, UnreadableError
+from platforms.yunohost.arguments import Arguments, ArgumentsError, manifest
+from platforms.yunohost.converge import (
+    converge,
+    install_arguments,
+    manifest_question,
+    to_install,
+)
+from platforms.yunohost.durable import Command, Done, StepError, Task
+from platforms.yunohost.errors import YunohostError, checked
+from platforms.yunohost.looking import Looked, Question
+from platforms.yunohost.server import QUESTIONS, Server, panel_question, read
+from platforms.yunohost.steps import CannotConverge, Step
+from platforms.yunohost.wanted import Wanted
+from tools.age import AgeError
+
+_FILES = Path(__file__).with_name("files")
+# Where the installer lies while it runs.
+_INSTALLER = "/var/lib/releve/yunohost/installer"
+# A slow machine on a slow line; the recorded one took 91 s.
+_INSTALL_TIMEOUT = 3600
+
+
+class NotAsWantedError(Exception):
+    """Everything was done without an error, and the server is not as wanted all the same."""
+
+
+class Look(FactBase[str]):
+    """What the server answers to questions, as `looking.answered` reads it; one command."""
+
+    def command(self, questions: str) -> StringCommand:
+        return StringCommand(*(QuoteString(word) for word in looking.argv(questions)))
+
+    @staticmethod
+    def default() -> str:
+        return ""
+
+    def process(self, output: list[str]) -> str:
+        return "\n".join(output)
+
+
+class Installed(FactBase[bool]):
+    """Whether YunoHost's packages are there."""
+
+    def command(self) -> str:
+        return "test -x /usr/bin/yunohost && echo yes; :"
+
+    @staticmethod
+    def default() -> bool:
+        return False
+
+    def process(self, output: list[str]) -> bool:
+        return output == ["yes"]
+
+
+class SetUp(FactBase[bool]):
+    """Whether YunoHost was post-installed."""
+
+    def command(self) -> StringCommand:
+        return StringCommand("test -e", QuoteString(commands.INSTALLED_MARKER), "&& echo yes; :")
+
+    @staticmethod
+    def default() -> bool:
+        return False
+
+    def process(self, output: list[str]) -> bool:
+        return output == ["yes"]
+
+
+# --- looking ----------------------------------------------------------------------------------
+
+
+def look(questions: Sequence[Question]) -> Looked:
+    """The answers of the current host, asked once per run until something was changed there.
+    Raise UnreadableError."""
+    asked = looking.asked(questions)
+    kept: dict[str, Looked] = host.connector_data.setdefault("releve_looked", {})
+    if asked not in kept:
+        kept[asked] = looking.answered(host.get_fact(Look, questions=asked))
+    return kept[asked]
+
+
+def _changed(here: Any) -> None:
+    """What was seen of this host is not true any more."""
+    here.connector_data.pop("releve_looked", None)
+
+
+# --- changing ---------------------------------------------------------------------------------
+
+
+def step(task: Callable[[], Task]) -> FunctionCommand:
+    """A command that runs a task on the host, wherever the session gets lost. The task is made
+    when its turn comes: it may hold secrets that are made then."""
+    return FunctionCommand(_perform, (task,), {})
+
+
+def _perform(state: Any, host: Any, make: Callable[[], Task]) -> bool:  # noqa: ARG001
+    try:
+        task = make()
+        host.log(task.title)
+        ops.note("progress", message=task.title)
+        done = run(host, task)
+        error = durable.failure(done)
+    except (SecretsError, AgeError, StepError, UnreadableError, OSError) as raised:
+        host.connector_data["releve_error"] = str(raised)
+        return False
+    if error is not None:
+        host.connector_data["releve_error"] = str(error)
+    return error is None
+
+
+def run(here: Any, task: Task) -> Done:
+    """Run a task on a pyinfra host and wait for its end. Raise OSError when the session is lost
+    for good, UnreadableError when the answer is none."""
+    data = here.connector_data
+    data.setdefault("releve_run", random.token_hex(4))
+    data["releve_step"] = data.get("releve_step", 0) + 1
+    name = durable.name(data["releve_run"], data["releve_step"], task)
+    sent = durable.request(name, task)
+    _changed(here)
+    outlast = getattr(here.connector, "outlast", None)
+    if outlast is not None:
+        said = outlast(durable.RUN, sent, timeout=durable.seconds(task))
+        text = said.stdout.decode(errors="replace")
+        if not text.strip():
+            raise StepError(
+                "failed",
+                f"{task.title}: {said.stderr.decode(errors='replace').strip()[-500:]}",
+                "A deploy of all stages puts our own programs there first.",
+            )
+        return durable.result(text)
+    # Another connector: its session must hold.
+    _, output = here.run_shell_command(
+        StringCommand(*durable.RUN), _stdin=[sent.decode()], _timeout=durable.seconds(task)
+    )
+    return durable.result(output.stdout)
+
+
+def missing_secrets(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the secrets that nobody has made yet."""
+    kept = ops.secrets()
+    return tuple(name for name in dict.fromkeys(names) if name not in kept)
+
+
+def password(name: str, make: Callable[[], str]) -> str:
+    """The secret `name`; made and saved first when there is none. Raise what saving raises."""
+    kept = ops.secrets()
+    if name not in kept:
+        kept.set(name, make())
+        kept.save()
+        ops.note("secret", name=name)
+    return kept.get(name)
+
+
+# --- installing -------------------------------------------------------------------------------
+
+
+def programs() -> tuple[ops.Item, ...]:
+    """Our programs on the server. `look` is none of them: it goes along with its questions."""
+    return (
+        ops.Folder(durable.PROGRAMS),
+        *(
+            ops.File(f"{durable.PROGRAMS}/{file.name}", file.read_bytes(), mode=0o755)
+            for file in sorted(_FILES.iterdir())
+            if file.is_file() and file.name != "look" and not file.name.startswith(".")
+        ),
+    )
+
+
+@operation()
+def settled() -> Generator[Any, None, None]:
+    """Wait for a step that an earlier session left running: what it changes must not be taken
+    for what is there."""
+    if host.get_fact(ops.Holds, check=f"! test -e {durable.PROGRAM} || {durable.PROGRAM} settle 0"):
+        return
+    ops.note("diff", path="", text="a step of an earlier session still runs: wait for its end")
+    yield StringCommand(*durable.SETTLE, str(durable.TURN), _timeout=durable.TURN + 60)
+    yield FunctionCommand(_changed_by_others, (), {})
+
+
+def _changed_by_others(state: Any, host: Any) -> bool:  # noqa: ARG001
+    _changed(host)
+    return True
+
+
+@operation()
+def installed(wanted: Host, installer: Installer | None) -> Generator[Any, None, None]:
+    """Install YunoHost's packages by its own installer, whose checksum the inventory knows."""
+    if host.get_fact(Installed):
+        return
+    if installer is None:
+        raise ops.RefusedError(
+            f"{wanted.id} has no YunoHost yet, and the inventory does not say from where. "
+            f"Write [hosts.{wanted.id}.yunohost] installer = {{ url = …, sha256 = … }}: fetch the "
+            "official script, read it, and take what sha256sum says of it.",
+        )
+    ops.note("diff", path="", text=f"YunoHost is installed by {installer.url}")
+    fetch = (durable.PROGRAM, "fetch", installer.url, installer.sha256, _INSTALLER)
+    task = Task(
+        f"{wanted.id}: install YunoHost",
+        (Command(fetch), Command(("bash", _INSTALLER, "-a"))),
+        timeout=_INSTALL_TIMEOUT,
+    )
+    yield step(lambda: task)
+    if state.is_executing and not host.get_fact(Installed):
+        raise NotAsWantedError(
+            f"{wanted.id}: the installer ended without an error and left no YunoHost. Its log is "
+            "the newest /var/log/yunohost-installation_*.log there."
+        )
+
+
+@operation()
+def set_up(
+    domain: str,
+    user: str,
+    fullname: str,
+    secret: str,
+    settings: Mapping[str, str],
+    home: Sequence[str] = (),
+) -> Generator[Any, None, None]:
+    """Post-install YunoHost, with `user` as its first administrator, and set those `settings`
+    that our access depends on in the same step: it closes root's door behind itself.
+
+    `secret` names the password, which is made when there is none; `home` is an argv that makes
+    over to the new account what was laid into its home before.
+    """
+    if host.get_fact(SetUp):
+        return
+    ops.note("diff", path="", text=f"YunoHost is set up: {domain}, first administrator {user}")
+    if not missing_secrets([secret]):
+        if why := passwords.too_weak(ops.secrets().get(secret), 1):
+            raise ops.RefusedError(f"YunoHost would not take the secret {secret}: {why}")
+    else:
+        ops.note("diff", path="", text=f"a new password for {user}, kept as the secret {secret}")
+
+    def everything() -> Task:
+        value = password(secret, passwords.new)
+        answers = (value,) * commands.PASSWORD_PROMPTS
+        return Task(
+            f"set YunoHost up for {domain}",
+            (
+                Command(commands.postinstall(domain, user, fullname), answers),
+                *((Command(tuple(home)),) if home else ()),
+                *(Command(commands.settings_set(k, v)) for k, v in settings.items()),
+            ),
+            hide=(value,),
+        )
+
+    yield step(everything)
+    if state.is_executing and not host.get_fact(SetUp):
+        raise NotAsWantedError(
+            "The post-installation ended without an error, and YunoHost is not set up. Look at "
+            "`yunohost log list` there."
+        )
+
+
+@operation()
+def account(check: str, run: str, arguments: Sequence[str]) -> Generator[StringCommand, None, None]:
+    """A system account: unless the shell text `check` holds for `arguments`, `run` makes it so.
+    Both are the role's own text; values are only in `arguments`."""
+    asked = shlex.join(("sh", "-c", check, "check", *arguments))
+    if not host.get_fact(ops.Holds, check=asked):
+        ops.note("diff", path="", text=f"account {arguments[0]}")
+        yield StringCommand(shlex.join(("sh", "-c", run, "run", *arguments)))
+
+
+# --- converging -------------------------------------------------------------------------------
+
+# Settings that say how good a password must be.
+_STRENGTH = {"admin": "security.password.admin_strength", "user": "security.password.user_strength"}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question that is asked only where there is the path `needs`."""
+
+    name: str
+    argv: tuple[str, ...]
+    needs: str
+    files: str = ""
+
+
+def server(wanted: Wanted) -> Server:
+    """The current host as it is, with what is needed to compare it with `wanted`. Raise
+    YunohostError, UnreadableError."""
+    return read(look(_questions(wanted)), wanted.accounts)
+
+
+def _questions(wanted: Wanted) -> tuple[Question, ...]:
+    panels = (
+        _Asked(one.name, one.argv, commands.APP_SETTINGS.format(app))
+        for app in wanted.panels
+        for one in [panel_question(app)]
+    )
+    return (*QUESTIONS, *panels)
+
+
+def planned(wanted: Wanted, now: Server, stage: str) -> tuple[Step, ...]:
+    """The steps of a stage that are left to do. Raise RefusedError with everything that is known
+    to be impossible, before anything is changed."""
+    try:
+        found = answered(wanted, now) if stage == "configure" and now.installed else None
+        left = tuple(step for step in converge(wanted, now, found) if step.stage == stage)
+    except (CannotConverge, ArgumentsError, YunohostError, UnreadableError, ValueError) as error:
+        raise ops.RefusedError(str(error)) from error
+    if lacking := unmet(left, now):
+        raise ops.RefusedError("\n".join(lacking))
+    return left
+
+
+def answered(wanted: Wanted, now: Server) -> Mapping[str, Arguments]:
+    """Instance -> what each app that is not there yet asks for, answered from the inventory.
+
+    Costs one start of `yunohost` for each, only when there is something to install. Raise
+    YunohostError (no such app), ArgumentsError (missing or wrong answers).
+    """
+    apps = to_install(wanted, now)
+    asked = {app.instance: manifest_question(app) for app in apps}
+    said = look(tuple(asked.values())) if asked else {}
+    found: dict[str, Arguments] = {}
+    problems = []
+    for app in apps:
+        answer = said[asked[app.instance].name]
+        if not isinstance(answer, Answer):
+            raise UnreadableError(f"the host did not tell what {app.id} asks for")
+        about = manifest(checked(answer))
+        problems += [f"services.{app.service}: {why}" for why in about.unmet]
+        try:
+            found[app.instance] = install_arguments(app, about)
+        except ArgumentsError as error:
+            problems += [f"services.{app.service}.app.args: {line}" for line in error.problems]
+    if problems:
+        raise ArgumentsError("", ["\n".join(problems)])
+    return found
+
+
+def unmet(steps: Sequence[Step], now: Server) -> tuple[str, ...]:
+    """What keeps the steps from being done on our side: secrets that nobody can make for the
+    people, passwords that YunoHost would not take."""
+    kept, out = ops.secrets(), []
+    for step in steps:
+        for name in step.secrets:
+            if name not in kept:
+                if not _ours(name):
+                    out.append(
+                        f"{step.text}: there is no secret {name}. Add it: releve secrets set"
+                    )
+                continue
+            if step.name.startswith("account "):
+                level = now.settings.get(_STRENGTH["user"])
+                number = int(level.value) if level and str(level.value).isdigit() else 1
+                if why := passwords.too_weak(kept.get(name), number):
+                    out.append(f"{step.text}: YunoHost would not take the secret {name}: {why}")
+    return tuple(out)
+
+
+def _ours(name: str) -> bool:
+    """Whether a deploy makes this secret when it is missing: passwords of accounts on a host,
+    and of a service."""
+    return (name.startswith("host.") and ".ynh." in name) or name.startswith("service.")
+
+
+def task(step: Step, host_id: str) -> Task:
+    """A step as it is sent, with the secrets that it needs; those that are missing are made and
+    saved now. Raise what saving raises."""
+    values = {name: password(name, passwords.new) for name in step.secrets}
+    answers = tuple(values[name] for name in step.prompts) if step.prompts else None
+    title = f"{host_id}: {step.text}"
+    command = Command(step.argv, answers)
+    return Task(title, (command,), hide=tuple(values.values()), timeout=step.timeout)
+
+
+@operation()
+def steps(wanted: Wanted, stage: str, first: bool = False) -> Generator[Any, None, None]:
+    """Make the server what the inventory says, as far as it belongs to `stage`.
+
+    `first`: YunoHost may be set up by an operation before this one; in a plan, nothing is known
+    of it then. After the last step the server is looked at again; raise NotAsWantedError with
+    what is not as wanted although no command failed.
+    """
+    now = server(wanted)
+    if not now.installed and first and not state.is_executing:
+        apps = [app.instance for app in wanted.apps if not app.absent]
+        for kind, names in (
+            ("domains", wanted.domains),
+            ("accounts", sorted(wanted.accounts)),
+            ("apps", apps),
+        ):
+            if names:
+                ops.note("diff", path="", text=f"then {kind}: {', '.join(names)}")
+        yield FunctionCommand(_nothing, (), {})
+        return
+    todo = planned(wanted, now, stage)
+    for one in todo:
+        ops.note("diff", path="", text=one.text)
+        if new := missing_secrets(one.secrets):
+            ops.note("diff", path="", text=f"    with a new password, kept as {', '.join(new)}")
+    for one in todo:
+        yield step(partial(task, one, wanted.host))
+    if not todo or not state.is_executing:
+        return
+    left = [one.text for one in planned(wanted, server(wanted), stage)]
+    if left:
+        raise NotAsWantedError(
+            f"{wanted.host}: every command ended without an error, and this is not as wanted "
+            "all the same:\n" + "\n".join(left) + "\nLook at `yunohost log list` there."
+        )
+
+
+def _nothing(state: Any, host: Any) -> bool:  # noqa: ARG001 (as pyinfra calls it)
+    return True

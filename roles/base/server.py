@@ -1,0 +1,72 @@
+"""What the inventory says of a YunoHost server as a whole, services included. Pure, but for
+`only`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+from inventories.model import Host, Inventory, YunohostHost
+from platforms.yunohost.wanted import Wanted, wanted, wanted_app
+from roles.base.keys import bare
+from roles.registry import SERVICES
+
+_SUDO = "security.password.passwordless_sudo"
+
+
+def only() -> tuple[str, ...]:
+    """The only services to touch in this run (RELEVE_SERVICES); empty: all."""
+    return tuple(name for name in os.environ.get("RELEVE_SERVICES", "").split(",") if name)
+
+
+def wanted_of(inventory: Inventory, host_id: str, services: Collection[str] = ()) -> Wanted:
+    """What a server must be. `services`: the only ones to look at; empty: all of them."""
+    apps = [
+        wanted_app(service, service.role)
+        for role in SERVICES.values()
+        for service in inventory.services_on(host_id)
+        if service.role == role.name and (not services or service.id in services)
+    ]
+    return wanted(inventory, host_id, apps)
+
+
+def first_operator(host: Host, inventory: Inventory) -> str | None:
+    """The account that sets a blank server up: the first operator with an SSH key."""
+    described = host.yunohost or YunohostHost()
+    for name, one in described.operators.items():
+        person = inventory.people.get(one.person)
+        if not one.absent and person is not None and person.ssh_keys:
+            return name
+    return None
+
+
+def shut_out(host: Host, inventory: Inventory, own: str | None) -> str:
+    """Why a blank server must not be set up, or "": afterwards nobody would get in to go on.
+
+    YunoHost then lets root in from private networks only, and an operator's sudo asks for a
+    password unless told otherwise. `own`: the key of this session, "TYPE BASE64".
+    """
+    described = host.yunohost or YunohostHost()
+    mine = [
+        name
+        for name, one in described.operators.items()
+        if not one.absent
+        and one.person in inventory.people
+        and own in {bare(line) for line in inventory.people[one.person].ssh_keys}
+    ]
+    near = host.address.is_private
+    if described.settings.get(_SUDO) is True:
+        if mine or near or own is None:
+            return ""
+        return (
+            f"{host.id}: the key that opened this session belongs to none of the operators in "
+            f"[hosts.{host.id}.yunohost.operators], and once YunoHost is set up root is let in "
+            f"from private networks only: you would be shut out. Add it to one of them: {own}"
+        )
+    if host.user == "root" and near:
+        return ""
+    return (
+        f"{host.id}: once YunoHost is set up, root is let in from private networks only, and "
+        "operators need a password for sudo, which no deploy can type. Write "
+        f'[hosts.{host.id}.yunohost] settings = {{ "{_SUDO}" = true }}.'
+    )

@@ -1,0 +1,160 @@
+"""What every YunoHost server gets, by pyinfra: our way in, YunoHost itself, and all that the
+inventory says of the server. SSH, firewall and updates are YunoHost's own business."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pyinfra.context import host as target
+
+from inventories.access import watch_user
+from inventories.model import Host, Inventory, YunohostHost
+from platforms import ops
+from platforms.yunohost import ops as yunohost
+from platforms.yunohost.wanted import password_of
+from roles.base import keys, server
+
+_PACKAGES = ("ca-certificates", "cron", "openssh-server", "python3", "sudo")
+_SUDO = "security.password.passwordless_sudo"
+_ROOT_KEYS = "/root/.ssh/authorized_keys"
+
+# $1 a home that was there before its account, $2 the account: from here on it is its own.
+_HAND_OVER = """set -eu
+cp -rn /etc/skel/. "$1"; chmod 0700 -- "$1/.ssh"; chmod 0600 -- "$1/.ssh/authorized_keys"
+chown -R -- "$2:" "$1"
+"""
+
+# $1 the account of the watch, $2 its home. YunoHost lets the group in that it keeps for apps.
+_WATCHER_IS = 'id -nG -- "$1" | tr " " "\\n" | grep -qx ssh.app'
+_WATCHER = """set -eu
+id -u -- "$1" >/dev/null 2>&1 || useradd --system --user-group --no-create-home \\
+    --home-dir "$2" --shell /bin/sh -- "$1"
+groupadd -f ssh.app; usermod -aG ssh.app -- "$1"
+"""
+
+
+def install(host: Host, inventory: Inventory) -> None:
+    """Queue our programs, our keys, and YunoHost's packages; nothing is set up yet."""
+    described = host.yunohost or YunohostHost()
+    fresh = not target.get_fact(yunohost.Installed)
+    if fresh:
+        # Once it runs, packages are YunoHost's business: all of these are there then.
+        ops.packages(names=_PACKAGES, name="Packages of every host")
+    ops.place(
+        items=(
+            ops.Folder("/etc/releve"),
+            ops.Folder("/usr/local/lib/releve"),
+            ops.Folder("/var/lib/releve", mode=0o700),
+            *yunohost.programs(),
+        ),
+        name="Folders and programs of Relève",
+    )
+    yunohost.settled(name="No step of an earlier deploy is under way")
+    ops.place(items=_root(inventory), name="Operators may log in as root, where root may")
+    yunohost.installed(wanted=host, installer=described.installer, name="YunoHost")
+
+
+def configure(host: Host, inventory: Inventory) -> None:
+    """Queue the set-up of a blank server, then all that the inventory says."""
+    if not target.get_fact(yunohost.SetUp):
+        _set_up(host, inventory)
+    _watchers(host, inventory)
+    yunohost.steps(
+        wanted=server.wanted_of(inventory, host.id, server.only()),
+        stage="configure",
+        first=True,
+        name="The server as the inventory says",
+    )
+
+
+def activate(host: Host, inventory: Inventory) -> None:
+    """Queue certificates. One that is refused is told and tried again by the next deploy."""
+    yunohost.steps(
+        wanted=server.wanted_of(inventory, host.id, server.only()),
+        stage="activate",
+        first=True,
+        name="Certificates",
+        _ignore_errors=True,
+    )
+
+
+def _root(inventory: Inventory) -> tuple[ops.Item, ...]:
+    """root's list of keys with those of the operators; keys of others stay."""
+    old = target.get_fact(ops.Text, path=_ROOT_KEYS)
+    return (
+        ops.Folder("/root/.ssh", mode=0o700),
+        ops.File(_ROOT_KEYS, keys.with_lines(old, keys.operators(inventory)), mode=0o600),
+    )
+
+
+def _set_up(host: Host, inventory: Inventory) -> None:
+    described = host.yunohost or YunohostHost()
+    user = server.first_operator(host, inventory)
+    if described.main_domain is None or user is None:
+        raise ops.RefusedError(
+            f"{host.id} is not set up yet. Write its main_domain, and at least one of its "
+            f"operators with an SSH key, below [hosts.{host.id}.yunohost]."
+        )
+    operator = described.operators[user]
+    lines = inventory.people[operator.person].ssh_keys
+    own = getattr(getattr(target.connector, "connection", None), "own_key", None)
+    if problem := server.shut_out(host, inventory, own):
+        raise ops.RefusedError(problem)
+    home = f"/home/{user}"
+    ops.place(
+        items=(
+            # root's until the account exists; whoever it is may read it.
+            ops.Folder(home),
+            ops.Folder(f"{home}/.ssh"),
+            ops.File(f"{home}/.ssh/authorized_keys", keys.authorized_keys(lines)),
+        ),
+        name=f"Keys of {user}, before root's door is closed",
+    )
+    sudo = described.settings.get(_SUDO)
+    yunohost.set_up(
+        domain=described.main_domain,
+        user=user,
+        fullname=operator.fullname or user,
+        secret=password_of(host.id, user),
+        settings={_SUDO: "yes"} if sudo is True else {},
+        home=("sh", "-c", _HAND_OVER, "home", home, user),
+        name="YunoHost is set up",
+    )
+
+
+def _watchers(host: Host, inventory: Inventory) -> None:
+    """The watch's own account, which may ask for the agent's status and nothing else."""
+    user = watch_user(host)
+    home = f"/var/lib/{user}"
+    lines = list(_watch_lines(inventory))
+    if not lines:
+        ops.place(items=(ops.Gone(f"{home}/.ssh/authorized_keys"),), name="No watch")
+        return
+    yunohost.account(
+        check=_WATCHER_IS, run=_WATCHER, arguments=(user, home), name="Account of the watch"
+    )
+    ops.place(
+        items=(
+            ops.Folder(home),
+            ops.Folder(f"{home}/.ssh"),
+            ops.File(f"{home}/.ssh/authorized_keys", keys.authorized_keys(lines)),
+            ops.File(
+                f"/etc/sudoers.d/{user}",
+                f"{user} ALL=(root) NOPASSWD: {keys.WATCH_COMMAND}\n".encode(),
+                mode=0o440,
+            ),
+        ),
+        name="What the watch may do",
+    )
+
+
+def _watch_lines(inventory: Inventory) -> Iterable[str]:
+    kept = ops.secrets()
+    return keys.watchers(
+        (
+            (name, keys.public_half(kept.get(f"host.{name}.watch")))
+            for name, other in inventory.hosts.items()
+            if "watch" in other.roles
+        ),
+        sudo=True,
+    )
