@@ -1,4 +1,4 @@
-#!/usr/bin/python3 -IS
+#!/usr/bin/env -S /usr/bin/python3 -IS -c 'import sys; del sys.argv[0]; sys.path.append(sys.argv[0].rpartition("/")[0]); import agent; sys.exit(agent.main())'
 """What Relève runs on a service host: saves it, restores it, and tells how it is.
 
 One file, standard library only. What there is to save stands in /etc/releve/plan.json, as argv
@@ -8,8 +8,10 @@ Every verb prints JSON on stdout and messages for people on stderr.
 Exit codes: 0 ok, 1 failed, 64 wrong usage, 75 busy (somebody else holds this host's lock).
 """
 
-# pathlib would cost a tenth of the time that most verbs take.
-# ruff: noqa: PTH101, PTH103, PTH104, PTH106, PTH108, PTH110, PTH112, PTH113, PTH114, PTH116, PTH120, PTH123, PTH202, PTH208
+# The first line has this file imported, not run: then Python compiles it once (into __pycache__
+# beside it, if it may write there) and not at every start, which would take half of a short run.
+# `python3 -IS agent.py` does as well. pathlib would cost a tenth of the time that most verbs take.
+# ruff: noqa: E501, PTH101, PTH103, PTH104, PTH106, PTH108, PTH110, PTH112, PTH113, PTH114, PTH116, PTH120, PTH123, PTH202, PTH208
 from __future__ import annotations
 
 import contextlib
@@ -22,8 +24,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # typing's own would have it loaded
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any, NoReturn
 
 VERSION = "0.1.0"
 FAILED, USAGE, BUSY = 1, 64, 75
@@ -2447,7 +2452,9 @@ def arguments(words: Sequence[str] | None) -> Any:
 
     parser = Parser(prog="agent.py", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--root", default="", help=argparse.SUPPRESS)
-    verbs = parser.add_subparsers(dest="verb", required=True, parser_class=Parser)
+    # The name of the program is given so that argparse need not work it out, with libraries that
+    # nothing else here needs.
+    verbs = parser.add_subparsers(dest="verb", required=True, parser_class=Parser, prog=parser.prog)
     it = verbs.add_parser("init")
     it.add_argument("--recovery-password-file")
     it = verbs.add_parser("backup")

@@ -135,7 +135,7 @@ def measure(base: Path, size: int) -> Found:
         "probes": {},
     }
     (etc / "plan.json").write_text(json.dumps(plan))
-    agent = [sys.executable, "-IS", str(AGENT), f"--root={base}"]
+    agent = [str(AGENT), f"--root={base}"]  # as on a host: by its first line
     plain = [*restic("theirs"), "--option=rclone.args=restic 1"]
     subprocess.run([*agent, "init"], check=True, capture_output=True)
     subprocess.run([*plain, "init"], check=True, capture_output=True)
