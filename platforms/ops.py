@@ -21,7 +21,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
-from inventories.secrets import Secrets, secrets_file
+from inventories.secrets import Secrets
 
 
 class RefusedError(Exception):
@@ -413,7 +413,7 @@ def secrets() -> Secrets:
 
     Raise what `Secrets.open` raises when no key of ours opens them.
     """
-    path = secrets_file(Path(host.data.releve_inventory))
+    path = Path(host.data.releve_inventory)
     if path not in _opened:
         _opened[path] = Secrets.open(path)
     return _opened[path]

@@ -130,6 +130,9 @@ def _perform(state: Any, host: Any, make: Callable[[], Task]) -> bool:  # noqa: 
     except (SecretsError, AgeError, StepError, UnreadableError, OSError) as raised:
         host.connector_data["releve_error"] = str(raised)
         return False
+    except Exception as raised:  # pyinfra would only log it
+        host.connector_data["releve_error"] = f"{type(raised).__name__}: {raised}"
+        return False
     if error is not None:
         host.connector_data["releve_error"] = str(error)
     return error is None
@@ -182,14 +185,11 @@ def password(name: str, make: Callable[[], str]) -> str:
 
 
 def programs() -> tuple[ops.Item, ...]:
-    """Our programs on the server. `look` is none of them: it goes along with its questions."""
+    """What runs steps on the server. The others come along with the agent."""
+    content = _FILES.joinpath("ynh").read_bytes()
     return (
         ops.Folder(durable.PROGRAMS),
-        *(
-            ops.File(f"{durable.PROGRAMS}/{file.name}", file.read_bytes(), mode=0o755)
-            for file in sorted(_FILES.iterdir())
-            if file.is_file() and file.name != "look" and not file.name.startswith(".")
-        ),
+        ops.File(durable.PROGRAM, content, mode=0o755),
     )
 
 
@@ -406,14 +406,7 @@ def steps(wanted: Wanted, stage: str, first: bool = False) -> Generator[Any, Non
     """
     now = server(wanted)
     if not now.installed and first and not state.is_executing:
-        apps = [app.instance for app in wanted.apps if not app.absent]
-        for kind, names in (
-            ("domains", wanted.domains),
-            ("accounts", sorted(wanted.accounts)),
-            ("apps", apps),
-        ):
-            if names:
-                ops.note("diff", path="", text=f"then {kind}: {', '.join(names)}")
+        _foretell(wanted, stage)
         yield FunctionCommand(_nothing, (), {})
         return
     todo = planned(wanted, now, stage)
@@ -431,6 +424,22 @@ def steps(wanted: Wanted, stage: str, first: bool = False) -> Generator[Any, Non
             f"{wanted.host}: every command ended without an error, and this is not as wanted "
             "all the same:\n" + "\n".join(left) + "\nLook at `yunohost log list` there."
         )
+
+
+def _foretell(wanted: Wanted, stage: str) -> None:
+    """Say in a plan what comes once the server is set up, without a server to compare with."""
+    there = [name for name, one in wanted.domains.items() if not one.absent]
+    apps = [app.instance for app in wanted.apps if not app.absent]
+    told: tuple[tuple[str, Sequence[str]], ...] = (
+        ("domains", there),
+        ("accounts", sorted(wanted.accounts)),
+        ("apps", apps),
+    )
+    if stage == "activate":
+        told = (("certificates", there),)
+    for kind, names in told:
+        if names:
+            ops.note("diff", path="", text=f"then {kind}: {', '.join(names)}")
 
 
 def _nothing(state: Any, host: Any) -> bool:  # noqa: ARG001 (as pyinfra calls it)

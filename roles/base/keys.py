@@ -55,12 +55,10 @@ def watchers(keys: Iterable[tuple[str, str]], *, sudo: bool = False) -> tuple[st
 
 def with_lines(text: str, lines: Iterable[str]) -> bytes:
     """A list of keys with those of `lines` that it lacks at its end; the rest as it was."""
-    there = {bare(line) for line in text.splitlines()}
+    kept = text.splitlines()
+    there = {bare(line) for line in kept}
     new = [line for line in lines if bare(line) not in there]
-    if not new:
-        return text.encode()
-    head = text if not text or text.endswith("\n") else f"{text}\n"
-    return (head + "".join(f"{line}\n" for line in new)).encode()
+    return "".join(f"{line}\n" for line in (*kept, *new)).encode()
 
 
 def authorized_keys(lines: Iterable[str]) -> bytes:
