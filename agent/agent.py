@@ -1364,6 +1364,8 @@ class Restoring:
 
     def holds_data(self) -> str:
         """Why what is here now may be somebody's work, or "". Nothing is assumed away."""
+        if os.path.exists(f"{self.home}/unfinished"):
+            return ""  # it is what an archive left that was not taken whole
         argv = self.part.get("counts")
         installed = any(run(a["holds"], timeout=60).code == 0 for a in self.archives)
         if not argv:
@@ -1772,10 +1774,13 @@ class Restoring:
             self.tell("load")
             state["replacing"] = True
             self.save(state)
+            if not state["live"]:
+                write(f"{self.home}/unfinished", b"")
             with open(self.archive_file(number), "rb") as file:
                 done = run(archive["load"], stdin=file, timeout=12 * 3600)
             if done.code == 2:
                 state["replacing"] = bool(number)
+                remove_tree(f"{self.home}/unfinished")
             if done.code != 0:
                 raise Failed(f"{self.service}: its archive was not taken: {done.said()}")
             with contextlib.suppress(ValueError, AttributeError):
@@ -1792,7 +1797,8 @@ class Restoring:
         """After an archive was not taken: what was here before, from the snapshot made of it."""
         before = state.get("saved_before")
         if not before:
-            self.warn(f"{self.service} is not whole now. Run the restore again, or deploy it anew")
+            state["broken"] = True
+            self.warn(f"{self.service} is not whole now: run the restore again")
             return
         try:
             remove_tree(f"{self.home}/new")
@@ -1809,6 +1815,7 @@ class Restoring:
                 if done.code != 0:
                     raise Failed(done.said())
         except (Failed, OSError) as error:
+            state["broken"] = True
             self.warn(
                 f"what was here before could not be brought back: {error}. It is in snapshot "
                 f"{str(before)[:8]}: restore it with --snapshot {str(before)[:8]}"
@@ -2101,12 +2108,14 @@ def _finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any
             it.save(state)
             raise Failed(f"{error}. What was here before lies in {it.home}.") from None
         _clear(it)
-        raise Failed(f"{error}. What was here before is in place again.") from None
+        after = "" if state.get("broken") else " What was here before is in place again."
+        raise Failed(f"{error}.{after}") from None
     it.tell("judge")
     verdict = it.judge(manifest, state["run"])
     for way in it.ways():
         remove_tree(way.old)
     _clear(it)
+    remove_tree(f"{it.home}/unfinished")
     with contextlib.suppress(OSError):
         os.rmdir(it.home)
     mark_serving(it.at, it.service)
