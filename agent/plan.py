@@ -178,6 +178,18 @@ def _host_roles(host: Host) -> tuple[str, ...]:
     return tuple(name for name in HOSTS if name == "base" or name in host.roles)
 
 
+def archived_duties(inventory: Inventory, host_id: str) -> tuple[str, ...]:
+    """What of a host itself comes back from its copy, before any service does: the names that
+    the agent's `restore` knows."""
+    host = inventory.hosts[host_id]
+    found = []
+    for name in _host_roles(host):
+        duty = HOSTS[name].on.get(host.platform)
+        if duty and not isinstance(duty.state, Absent) and duty.state(host, inventory).archive:
+            found.append(f"_{name}")
+    return tuple(found)
+
+
 def render(inventory: Inventory, host_id: str) -> dict[str, Any]:
     """Given a host of the inventory, return its plan. Raise KeyError for an unknown name."""
     host = inventory.hosts[host_id]

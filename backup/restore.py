@@ -96,6 +96,7 @@ def restore_words(
     dry_run: bool = False,
     no_snapshot: bool = False,
     once: bool = False,
+    unless_live: bool = False,
     source: str | None = None,
 ) -> tuple[str, ...]:
     """The words of the agent's command line. Values are joined with "=": none becomes an option."""
@@ -111,6 +112,7 @@ def restore_words(
         "--dry-run": dry_run,
         "--no-snapshot": no_snapshot,
         "--once": once,
+        "--unless-live": unless_live,
     }
     return (*words, *(flag for flag, wanted in flags.items() if wanted))
 
@@ -125,6 +127,7 @@ def restore_service(
     dry_run: bool = False,
     no_snapshot: bool = False,
     once: bool = False,
+    unless_live: bool = False,
     source: str | None = None,
     on_progress: Progress | None = None,
 ) -> Restored:
@@ -132,6 +135,7 @@ def restore_service(
 
     `snapshot`: the start of an id; else the newest believable one, not later than `at`.
     `once`: keep what a restore that was finished in this epoch left, and return what it said.
+    `unless_live`: leave what is in use as it is; `Restored.live` then says what that is.
     `source`: a file on that host that `backup.lend` put there, to restore another host's copy.
     Raise BackupError when it did not come back whole: what was there before is in place again
     then, unless the message says otherwise, or, when the service took the data and they do not
@@ -145,6 +149,7 @@ def restore_service(
         dry_run=dry_run,
         no_snapshot=no_snapshot,
         once=once,
+        unless_live=unless_live,
         source=source,
     )
     restored = parse(remote.call(connection, words, on_progress=on_progress))

@@ -18,6 +18,7 @@ import click
 @click.option("--snapshot", metavar="ID", help="This very copy; see `releve backup list`.")
 @click.option("--dry-run", is_flag=True, help="Only say what would come back, and the sizes.")
 @click.option("--replace", is_flag=True, help="Over a service in use. It is saved first.")
+@click.option("--url", metavar="URL", help="At this address from now on (YunoHost apps).")
 @click.option("--no-snapshot", is_flag=True, help="With --replace: do not save it first.")
 def restore(
     file: Path,
@@ -29,6 +30,7 @@ def restore(
     dry_run: bool,
     replace: bool,
     no_snapshot: bool,
+    url: str | None,
 ) -> None:
     """Bring the data of SERVICE back on HOST, from the newest copy or the one named.
 
@@ -55,7 +57,7 @@ def restore(
         no_snapshot=no_snapshot,
     )
     with Live() as live:
-        done = room.restore(file, services, to_host, choice, live)
+        done = room.restore(file, services, to_host, choice, live, url=url)
     click.echo(room.summary(done, dry_run=dry_run), nl=False)
     sys.exit(0)
 

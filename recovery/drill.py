@@ -121,6 +121,11 @@ def in_lab(
     """
     lab = Lab(f"drill-{file.stem}"[:31], progress=lambda text: watch.progress(f"  {text}"))
     loan = None if disaster else borrow(file, lost)
+    if any(host.platform == "yunohost" for host in roles.load(file).hosts.values()):
+        raise UsageError(
+            "throwaway hosts of this machine cannot become YunoHost servers, which needs the "
+            "internet: rehearse on a blank host of yours, with --on ADDRESS"
+        )
     lab.down()  # what a drill that was killed left
     try:
         with access(lab.key_file):

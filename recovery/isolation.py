@@ -15,6 +15,14 @@ from tools.ssh import Connection
 
 _RULES = "/etc/releve/rehearsal.nft"
 _UNIT = "/etc/systemd/system/releve-rehearsal.service"
+# A firewall that is loaded anew throws every table away, ours as well: it brings ours back in the
+# same breath where it reads this folder (YunoHost's does), and right after anywhere else.
+_INCLUDED = "/etc/nftables.d/releve-rehearsal.conf"
+_AFTER = "/etc/systemd/system/nftables.service.d/releve-rehearsal.conf"
+
+# Whoever installs packages while the data of a platform comes back that needs some. Services have
+# accounts of their own; so have mail servers.
+INSTALLERS = ("root", "_apt", "dnsmasq")
 
 _UNIT_TEXT = f"""[Unit]
 Description=Keep a rehearsal from reaching the outside
@@ -32,6 +40,12 @@ ExecStart=/usr/sbin/nft -f {_RULES}
 WantedBy=sysinit.target
 """
 
+_AFTER_TEXT = f"""[Service]
+ExecStartPost=/usr/sbin/nft -f {_RULES}
+ExecReload=/usr/sbin/nft -f {_RULES}
+ExecStopPost=/usr/sbin/nft -f {_RULES}
+"""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -42,9 +56,10 @@ class Way:
     udp: bool = False
 
 
-def ruleset(ways: Sequence[Way]) -> str:
+def ruleset(ways: Sequence[Way], installers: Sequence[str] = ()) -> str:
     """The nftables rules that let nothing out but answers and `ways`. Loading it twice is harmless.
 
+    `installers`: accounts that may ask for names and fetch from web servers besides.
     The table is ours alone and stands before any other: a drop is final whoever says it.
     """
     lines = [
@@ -62,6 +77,12 @@ def ruleset(ways: Sequence[Way]) -> str:
         lines.append(f"    {family} daddr {way.address} tcp dport {way.port} accept")
         if way.udp:
             lines.append(f"    {family} daddr {way.address} udp dport {way.port} accept")
+    if installers:
+        who = ", ".join(f'"{name}"' for name in installers)
+        lines += [
+            f"    meta skuid {{ {who} }} tcp dport {{ 53, 80, 443 }} accept",
+            f"    meta skuid {{ {who} }} udp dport 53 accept",
+        ]
     lines += [
         "    counter",
         "  }",
@@ -73,13 +94,18 @@ def ruleset(ways: Sequence[Way]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def shut_in(connection: Connection, ways: Sequence[Way]) -> None:
-    """Cut the host's outgoing traffic to `ways`, now and after a reboot.
+def shut_in(connection: Connection, ways: Sequence[Way], installers: Sequence[str] = ()) -> None:
+    """Cut the host's outgoing traffic to `ways`, now and after a reboot; called again with less,
+    to less. `installers`: see `ruleset`.
 
     Raise CommandError when the rules are not in force afterwards: no data may arrive then.
     """
     connection.run(("mkdir", "-p", "-m", "700", "/etc/releve"))
-    connection.write(_RULES, ruleset(ways).encode())
+    rules = ruleset(ways, installers).encode()
+    connection.write(_RULES, rules)
+    connection.run(("mkdir", "-p", _INCLUDED.rpartition("/")[0], _AFTER.rpartition("/")[0]))
+    connection.write(_INCLUDED, rules)
+    connection.write(_AFTER, _AFTER_TEXT.encode(), mode=0o644)
     connection.write(_UNIT, _UNIT_TEXT.encode(), mode=0o644)
     connection.run(("systemctl", "daemon-reload"))
     connection.run(("systemctl", "enable", "--quiet", "releve-rehearsal.service"))
@@ -90,5 +116,6 @@ def shut_in(connection: Connection, ways: Sequence[Way]) -> None:
 def release(connection: Connection) -> None:
     """Let the host out again. Only for a host that becomes the real one."""
     connection.run(("systemctl", "disable", "--quiet", "releve-rehearsal.service"), check=False)
-    connection.run(("rm", "-f", _UNIT, _RULES))
+    connection.run(("rm", "-f", _UNIT, _RULES, _INCLUDED, _AFTER))
+    connection.run(("systemctl", "daemon-reload"))
     connection.run(("nft", "delete", "table", "inet", "releve_rehearsal"), check=False)

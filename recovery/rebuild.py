@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import roles
+from agent.plan import archived_duties
 from deploy import keys
 from deploy.run import STAGES
 from inventories import edit
@@ -200,7 +201,8 @@ def _steps(
     with watch.phase("install", counted=True):
         steps.deploy(file, ("install",), [host.id], progress, "Installing the software")
     with watch.phase("restore", counted=True):
-        back.restored.update(steps.restore(host, services, progress, steps.Choice(once=True)))
+        whole = (*archived_duties(inventory, host.id), *services)
+        back.restored.update(steps.restore(host, whole, progress, steps.Choice(once=True)))
     with watch.phase("configure", counted=True):
         steps.deploy(file, ("configure",), [host.id], progress, "Setting up")
     with watch.phase("check-address", counted=True):

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import roles
-from agent.plan import repository_address
+from agent.plan import archived_duties, repository_address
 from backup.lend import lent
 from backup.restore import Restored
 from inventories.access import ssh_target
@@ -84,10 +84,15 @@ def rehearse(file: Path, loan: Loan, blank: Host, watch: Stopwatch) -> Evidence:
     try:
         with watch.phase("install", counted=True):
             steps.deploy(file, ("install",), [host.id], watch.progress, "Installing the software")
+        duties = archived_duties(inventory, host.id)
         with watch.phase("isolate", counted=True), ssh.session(ssh_target(blank)) as session:
-            isolation.shut_in(session, ways_out(inventory, host))
+            installers = isolation.INSTALLERS if duties else ()
+            isolation.shut_in(session, ways_out(inventory, host), installers)
         with watch.phase("restore", counted=True):
-            back.restored.update(_restore(loan, blank, services, watch))
+            back.restored.update(_restore(loan, blank, (*duties, *services), watch))
+        if duties:
+            with ssh.session(ssh_target(blank)) as session:
+                isolation.shut_in(session, ways_out(inventory, host))
         with watch.phase("configure", counted=True):
             steps.deploy(file, ("configure",), [host.id], watch.progress, "Setting up")
         with watch.phase("check-after", counted=True):

@@ -5,11 +5,14 @@ The order is that of a rebuild: software, data, set-up, checks, and only then th
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import roles
+from agent.plan import archived_duties
 from backup.lend import lent
 from backup.remote import human
 from backup.restore import Restored
@@ -50,10 +53,13 @@ def restore(
     to_host: str,
     choice: Choice = NEWEST,
     progress: Progress = lambda _: None,
+    *,
+    url: str | None = None,
 ) -> Mapping[str, Restored]:
     """Bring `names` (none: all of the host's) back on `to_host`; return what came back.
 
-    Raise UsageError before anything is changed, RecoveryError, BackupError, BusyError, SshError.
+    With `url` the one service named is at that address once its data is back. Raise UsageError
+    before anything is changed, RecoveryError, BackupError, BusyError, SshError.
     """
     inventory = roles.load(file)
     services = chosen(inventory, names, to_host)
@@ -61,21 +67,55 @@ def restore(
     before = inventory.hosts[inventory.services[services[0]].host]
     if before.repository is None:
         raise UsageError(f"{before.id} has no repository in the inventory: there are no copies")
+    if url is not None:
+        _refuse_address(file, names, host, choice, url)
     if before.id != host.id:
+        if url is not None:
+            raise UsageError("move a service first, then give it another address")
         return _move(file, inventory, services, before, host, choice, progress)
+    # All of a host that is not set up yet: first the accounts, domains and settings it had.
+    duties = archived_duties(inventory, host.id) if not names else ()
     if choice.dry_run:
         return steps.restore(host, services, progress, choice)
+    limit = (host.id,) if duties else services
     progress("Installing the software")
-    steps.deploy(file, ("install",), services, progress, "Installing the software")
+    steps.deploy(file, ("install",), limit, progress, "Installing the software")
     progress("Bringing the data back")
-    found = steps.restore(host, services, progress, choice)
-    _set_up(file, services, host, progress)
+    found: dict[str, Restored] = {}
+    if duties:
+        first = steps.restore(host, duties, progress, replace(choice, unless_live=True))
+        found |= {name: one for name, one in first.items() if not one.live}
+    found |= steps.restore(host, services, progress, choice)
+    if url is not None:
+        edit.change(file, "services", services[0], {"url": url})
+        progress(f"{file}: {services[0]} is at {url} from now on")
+    _set_up(file, services, host, progress, limit)
     return found
 
 
-def _set_up(file: Path, services: Sequence[str], host: Host, progress: Progress) -> None:
+def _refuse_address(file: Path, names: Sequence[str], host: Host, choice: Choice, url: str) -> None:
+    """Raise UsageError or InventoryError when a restore to another address cannot be. YunoHost's
+    apps know how to change theirs, which the set-up after the restore has them do."""
+    if len(names) != 1 or host.platform != "yunohost":
+        raise UsageError("--url is for one service on a YunoHost server")
+    if choice.dry_run:
+        raise UsageError("a dry run changes no address: leave --url out")
+    with tempfile.TemporaryDirectory(prefix=".releve-", dir=file.parent) as folder:
+        trial = Path(folder) / file.name
+        shutil.copy(file, trial)
+        edit.change(trial, "services", names[0], {"url": url})
+        roles.load(trial)
+
+
+def _set_up(
+    file: Path,
+    services: Sequence[str],
+    host: Host,
+    progress: Progress,
+    limit: Sequence[str] = (),
+) -> None:
     progress("Setting up")
-    steps.deploy(file, ("configure",), services, progress, "Setting up")
+    steps.deploy(file, ("configure",), limit or services, progress, "Setting up")
     progress("Checking")
     steps.insist(steps.check(file, services, address={host.id: str(host.address)}))
 

@@ -99,6 +99,7 @@ class Choice:
     dry_run: bool = False
     no_snapshot: bool = False
     once: bool = False
+    unless_live: bool = False
     source: str | None = None
 
 
