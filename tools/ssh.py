@@ -209,6 +209,10 @@ class Connection:
                 if not channel.exit_status_ready():
                     raise SshError(f"{self.target.name}: the session was lost during {argv[0]}")
                 code = channel.recv_exit_status()
+                transport = self._client.get_transport()
+                if code == -1 and (transport is None or not transport.is_active()):
+                    # A session that ends has no exit code; nor has a command ended by a signal.
+                    raise SshError(f"{self.target.name}: the session was lost during {argv[0]}")
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise SshError(f"{self.target.name}: the session was lost: {error}") from error
         result = Result(code, bytes(out), bytes(err))
