@@ -28,7 +28,7 @@ class StepError(Exception):
     """A step that did not end as it should. `kind`: ynh's word for it."""
 
     def __init__(self, kind: str, message: str, remedy: str) -> None:
-        super().__init__(f"{message} {remedy}")
+        super().__init__(f"{message} {remedy}".rstrip())
         self.kind = kind
         self.message = message
         self.remedy = remedy
@@ -121,7 +121,7 @@ def failure(done: Done, host: str = "") -> YunohostError | StepError | None:
     """What went wrong, or None. A command that ended with 0 may have failed all the same: look
     at the server. One that says that there was nothing to do has not failed."""
     for answer in done.answers:
-        if not command_words(answer.argv) or done.error in ("timeout", "prompt"):
+        if not command_words(answer.argv) or done.error not in ("", "failed"):
             continue
         error = classify(answer, host=host)
         if error is not None and not error.harmless:
@@ -165,5 +165,5 @@ def failure(done: Done, host: str = "") -> YunohostError | StepError | None:
         "failed",
         f"{about}{what} ended with code {last.exit_code}"
         + (": " + "\n".join(said) if said else "."),
-        "Mend that on the server or in the inventory, and run this again: it continues there.",
+        "",  # what it said is all that is known
     )

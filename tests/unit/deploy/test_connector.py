@@ -14,7 +14,8 @@ from pyinfra.api.state import StateStage
 
 from deploy.connector import ReleveConnector, groups_of
 from inventories.model import Inventory
-from tools.ssh import Result
+from tools.shell import BusyError
+from tools.ssh import Result, SshError
 
 
 class LocalShell:
@@ -76,6 +77,71 @@ def test_writing_a_file_drops_the_memory(connector: ReleveConnector) -> None:
     connector.place("/x", b"")
     ask(connector, "echo 1")
     assert connector.commands_run == 2
+
+
+class Sessions:
+    """Stands where SSH sessions are opened: the first `lost` commands lose theirs."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost, self.sent, self.locks = lost, list[tuple[Any, bytes]](), list[Any]()
+
+    def open(self, _target: Any) -> Any:
+        return SimpleNamespace(run=self.run, close=lambda: None)
+
+    def shell(self, _connection: Any) -> Any:
+        return SimpleNamespace(
+            lock=None, close=lambda: None, take_lock=lambda *lock: self.locks.append(lock)
+        )
+
+    def run(self, argv: Any, *, stdin: bytes, **_: Any) -> Result:
+        self.sent.append((argv, stdin))
+        if len(self.sent) <= self.lost:
+            raise SshError("box: the session was lost")
+        return Result(0, b"result", b"")
+
+
+def test_a_session_that_is_lost_is_replaced_and_the_same_is_asked_again(
+    connector: ReleveConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = Sessions(lost=2)
+    monkeypatch.setattr("deploy.connector.connect", sessions.open)
+    monkeypatch.setattr("deploy.connector.Shell", sessions.shell)
+    monkeypatch.setattr("deploy.connector.ssh_target", lambda _host: None)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    monkeypatch.setattr(ReleveConnector, "releve_host", None)
+    connector._connection = sessions.open(None)
+    connector._shell = cast(
+        Any, SimpleNamespace(lock=("/lock", {"verb": "deploy"}), close=lambda: 0)
+    )
+    result = connector.outlast(("ynh", "run"), b"request", timeout=60)
+    assert result.stdout == b"result"
+    assert sessions.sent == [(("ynh", "run"), b"request")] * 3
+    # The lock of the session that was lost is taken again before anything is asked.
+    assert sessions.locks[0] == ("/lock", {"verb": "deploy"})
+
+
+def test_a_lock_that_somebody_took_meanwhile_ends_it(
+    connector: ReleveConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = Sessions(lost=1)
+
+    def taken(*_: Any) -> None:
+        raise BusyError("box", "/lock", {"verb": "backup"})
+
+    monkeypatch.setattr("deploy.connector.connect", sessions.open)
+    monkeypatch.setattr(
+        "deploy.connector.Shell",
+        lambda _: SimpleNamespace(lock=None, close=lambda: None, take_lock=taken),
+    )
+    monkeypatch.setattr("deploy.connector.ssh_target", lambda _host: None)
+    monkeypatch.setattr("deploy.connector.RECONNECT", 0.0)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    monkeypatch.setattr(ReleveConnector, "releve_host", None)
+    connector._connection = sessions.open(None)
+    connector._shell = cast(Any, SimpleNamespace(lock=("/lock", {}), close=lambda: 0))
+    with pytest.raises(ConnectionError, match="backup has held its lock"):
+        connector.outlast(("ynh", "run"), b"request", timeout=60)
+    assert len(sessions.sent) == 1
 
 
 def test_root_needs_no_sudo_and_another_user_none_either(connector: ReleveConnector) -> None:
