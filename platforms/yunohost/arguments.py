@@ -60,13 +60,18 @@ class Question:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of an app before it is installed. `unmet`: why this server cannot have it."""
+    """What is known of an app before it is installed. `unmet`: why this server cannot have it.
+
+    `sound`: the catalog says that it works. For any other YunoHost wants to be told `--force`
+    instead of a confirmation (utils/app_utils.py of 12.1.25; seen: recording 314).
+    """
 
     id: str
     version: str
     questions: tuple[Question, ...]
     unmet: tuple[str, ...]
     multi_instance: bool
+    sound: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,14 @@ def manifest(answer: Answer) -> Manifest:
             if not need.get("passed", True)
         ),
         multi_instance=bool((found.get("integration") or {}).get("multi_instance")),
+        sound=_sound(found.get("quality") or {}),
+    )
+
+
+def _sound(quality: Mapping[str, Any]) -> bool:
+    level = quality.get("level")
+    return (
+        quality.get("state") in ("working", "validated") and isinstance(level, int) and level >= 5
     )
 
 

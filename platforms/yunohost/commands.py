@@ -271,13 +271,14 @@ def backup_info(name: str, *, with_details: bool = False) -> Argv:
 PASSWORD_PROMPTS = 2
 
 
-def postinstall(domain: str, user: str, fullname: str) -> Argv:
+def postinstall(domain: str, user: str, fullname: str, timeout: int = LOCK_TIMEOUT) -> Argv:
     """Set YunoHost up. Asks for the password on a terminal, `PASSWORD_PROMPTS` times.
 
-    It takes no lock to wait for: nothing else can run before it. People's keys must be there
-    already: it closes root's door. It ends well though a part failed (seen: recording 355).
+    People's keys must be there already: it closes root's door. It ends well though a part
+    failed (seen: recording 355).
     """
-    return _read(
+    return _write(
+        timeout,
         "tools",
         "postinstall",
         "--domain",
@@ -445,13 +446,13 @@ def user_create(
     )
 
 
-def user_import(path: str, *, update: bool = False, timeout: int = LOCK_TIMEOUT) -> Argv:
+def user_import(path: str, timeout: int = LOCK_TIMEOUT) -> Argv:
     """Make accounts from a CSV file (`arguments.users_csv`) that only root can read.
 
-    Without `update` accounts that exist are left as they are. Never `--delete`: it would remove
-    everybody who is not in the file.
+    Accounts that exist are left as they are. Never `--update`: it sets passwords and takes away
+    groups and aliases that the file does not name. Never `--delete`: it removes everybody else.
     """
-    return _write(timeout, "user", "import", _is("path", path), *_flag("--update", update))
+    return _write(timeout, "user", "import", _is("path", path))
 
 
 def user_update(

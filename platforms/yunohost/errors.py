@@ -354,7 +354,7 @@ _WHY: dict[Kind, _Meaning] = {
     "upgrade_failed": _Meaning(
         "The app was not upgraded. If YunoHost's own safety copy worked, it is as it was before, "
         "though the command may have ended well.",
-        "See that the app answers; else restore it from the last copy. The log says why.",
+        "See that the app answers; else restore it from the last copy. " + _LOOK,
     ),
     "url_taken": _Meaning(
         "Another app answers at this address; nothing was changed.",
@@ -435,6 +435,7 @@ _HINTS: tuple[tuple[Kind, tuple[str, ...], str], ...] = (
     ("unknown_app", (), r"in the list of installed apps"),
     ("unknown_service", (), r"Unknown service"),
     ("unknown_log", ("log",), r"no operation log"),
+    ("mirrors_offline", ("tools",), r"[WE]: (?:Failed to fetch|Some index files failed)"),
     ("dns_special", ("domain", "dns"), r"special-use top-level domain"),
     ("certificate_not_diagnosed", ("domain", "cert"), r"no diagnosis result"),
     ("unknown_domain", (), r"Domain '.*' unknown"),
