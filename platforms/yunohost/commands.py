@@ -44,7 +44,7 @@ _PATTERNS = {
     "user name": r"[a-z0-9_.]+",
     "group": r"[a-z0-9_]+",
     "user or group": r"[a-z0-9_.]+",
-    "permission": r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)?",
+    "permission": r"[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_-]+)?",
     "app": r"[a-z0-9][a-z0-9_-]*",
     "setting": r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_][A-Za-z0-9_-]*){0,2}",
     "service": r"[A-Za-z0-9][A-Za-z0-9_.@:-]*",
@@ -91,7 +91,11 @@ def _free(what: str, text: str) -> str:
 
 
 def _option(name: str, text: str) -> Argv:
-    """An option with its value, safe whatever the value is."""
+    """An option with its value, which may begin with a dash. Raise ValueError for "--" alone:
+    Python's argparse, up to 3.12, loses it wherever it stands.
+    """
+    if text == "--":
+        raise ValueError('"--" alone cannot be told to YunoHost')
     if _sendable(text).startswith("-"):
         return (f"{name}={text}",)
     return (name, text)
