@@ -19,6 +19,7 @@ from lab.network import NAMESPACES
 
 # What systemd-nspawn passes on to the host's systemd when it gets SIGTERM itself: power off.
 _POWER_OFF = "SIGRTMIN+4"
+_GONE_S = 2.0
 _CAPABILITIES = "CAP_NET_ADMIN,CAP_NET_RAW"  # nftables and ping fail without
 
 
@@ -66,15 +67,21 @@ class Machine:
     def wait(self, address: str, seconds: float = 60.0) -> None:
         """Wait until it accepts SSH sessions. Raise LabError with its last words."""
         deadline = time.monotonic() + seconds
+        seen = time.monotonic()
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection((address, 22), 1.0) as s:
                 s.settimeout(2.0)
                 if s.recv(4) == b"SSH-":
                     return
-            if not self.running():
+            # A process has no arguments for a moment while it becomes another program.
+            if self.running():
+                seen = time.monotonic()
+            elif time.monotonic() - seen > _GONE_S:
                 break
             time.sleep(0.05)
-        state = "did not answer on port 22" if self.running() else "ended while booting"
+        state = "ended while booting"
+        if self.running():
+            state = f"did not answer on port 22 within {seconds:.0f} s"
         said = self.log.read_text(errors="replace").strip().splitlines()[-5:]
         raise LabError(f"The lab host {self.folder.name} {state}: {' / '.join(said)} ({self.log})")
 

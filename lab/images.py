@@ -40,6 +40,7 @@ _DPKG = (
     "path-exclude=/usr/share/man/*",
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
+    "path-include=/usr/share/doc/*/changelog*",  # where YunoHost reads its own version
 )
 
 Progress = Callable[[str], None]
