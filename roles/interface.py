@@ -14,6 +14,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 from inventories.model import Host, Inventory, Service, Settings
+from platforms.yunohost.app import Needs, Setting
+from platforms.yunohost.wanted import WantedApp
 
 Argv = tuple[str, ...]
 Address = IPv4Address | IPv6Address
@@ -231,6 +233,15 @@ class OnPlatform:
     canary: Callable[[Service, Inventory], Canary] | Absent
     # systemd units to stop on a host that must not serve any more (see the epoch).
     units: Callable[[Service, Inventory], tuple[str, ...]] | Absent
+    # Only where the platform installs apps itself: the app, what it asks of the server, and what
+    # is set inside it after every installation and update.
+    app: Callable[[Service, Inventory], WantedApp] | Absent = Absent(
+        "its software comes as packages"
+    )
+    needs: Callable[[Service, Inventory], Needs] | Absent = Absent("asks nothing of the server")
+    settle: Callable[[Service, Inventory], tuple[Setting, ...]] | Absent = Absent(
+        "a deploy writes its configuration"
+    )
 
 
 @dataclass(frozen=True)

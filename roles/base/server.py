@@ -8,9 +8,9 @@ from collections.abc import Collection
 from ipaddress import ip_network
 
 from inventories.model import Host, Inventory, YunohostHost
-from platforms.yunohost.wanted import Wanted, wanted, wanted_app
+from platforms.yunohost.wanted import Wanted, wanted
+from roles.apps import apps_on, needs_of
 from roles.base.keys import bare
-from roles.registry import SERVICES
 
 _SUDO = "security.password.passwordless_sudo"
 # From where YunoHost lets root in (conf/ssh/sshd_config of 12.1.25). A host that stands in one of
@@ -35,13 +35,9 @@ def only() -> tuple[str, ...]:
 
 def wanted_of(inventory: Inventory, host_id: str, services: Collection[str] = ()) -> Wanted:
     """What a server must be. `services`: the only ones to look at; empty: all of them."""
-    apps = [
-        wanted_app(service, service.role)
-        for role in SERVICES.values()
-        for service in inventory.services_on(host_id)
-        if service.role == role.name and (not services or service.id in services)
-    ]
-    return wanted(inventory, host_id, apps)
+    apps = [app for app in apps_on(inventory, host_id) if not services or app.service in services]
+    needs = needs_of(inventory, host_id)
+    return wanted(inventory, host_id, apps, settings=needs.settings, domains=needs.domains)
 
 
 def first_operator(host: Host, inventory: Inventory) -> str | None:

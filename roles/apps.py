@@ -1,0 +1,44 @@
+"""What the services of a host ask of a platform that installs apps itself. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from inventories.model import Inventory, Service
+from platforms.yunohost.app import Needs
+from platforms.yunohost.wanted import WantedApp
+from roles.interface import Absent, OnPlatform
+from roles.registry import SERVICES
+
+
+def _parts(inventory: Inventory, host_id: str) -> Iterator[tuple[Service, OnPlatform]]:
+    platform = inventory.hosts[host_id].platform
+    for name, role in SERVICES.items():
+        on = role.on.get(platform)
+        for service in inventory.services_on(host_id):
+            if service.role == name and on is not None:
+                yield service, on
+
+
+def apps_on(inventory: Inventory, host_id: str) -> tuple[WantedApp, ...]:
+    """The apps that must be on a host, in the order in which to install them."""
+    return tuple(
+        on.app(service, inventory)
+        for service, on in _parts(inventory, host_id)
+        if not isinstance(on.app, Absent)
+    )
+
+
+def needs_of(inventory: Inventory, host_id: str) -> Needs:
+    """What the services of a host ask of the server itself, taken together. Where two say
+    different things of one setting, the later one's word stands."""
+    found = [
+        on.needs(service, inventory)
+        for service, on in _parts(inventory, host_id)
+        if not isinstance(on.needs, Absent)
+    ]
+    return Needs(
+        settings={name: value for one in found for name, value in one.settings.items()},
+        domains=tuple(dict.fromkeys(name for one in found for name in one.domains)),
+        mailboxes=tuple(dict.fromkeys(name for one in found for name in one.mailboxes)),
+    )
