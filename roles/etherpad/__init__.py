@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roles.etherpad import probes, state
+from roles.etherpad import probes, state, yunohost
 from roles.etherpad.settings import EtherpadSettings
 from roles.interface import OnPlatform, Role, Text
 
@@ -21,5 +21,6 @@ ROLE = Role(
             canary=state.canary,
             units=state.units,
         ),
+        "yunohost": yunohost.ON,
     },
 )

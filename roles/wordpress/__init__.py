@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roles.interface import OnPlatform, Role, Text
-from roles.wordpress import probes, state
+from roles.wordpress import probes, state, yunohost
 from roles.wordpress.settings import WordPressSettings
 
 ROLE = Role(
@@ -21,5 +21,6 @@ ROLE = Role(
             canary=state.canary,
             units=state.units,
         ),
+        "yunohost": yunohost.ON,
     },
 )

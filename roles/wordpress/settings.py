@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
@@ -21,14 +21,18 @@ LOCALES = {"fr": "fr_FR", "en": "en_US"}
 
 
 class WordPressSettings(Settings):
-    """All but `upload_mb` are the first content of an empty site; later the site's own admins
-    may change them there, and a deploy leaves that alone."""
+    """On Debian, all but `upload_mb` are the first content of an empty site; later the site's own
+    admins may change them there, and a deploy leaves that alone. On YunoHost, whose package asks
+    for few of them, a deploy sets them; `upload_mb` is the package's there."""
 
     title: Line | None = None  # default: the organisation's name
     locale: Locale | None = None  # default: the organisation's language
     admin_mail: Mail | None = None  # default: the organisation's contact
     timezone: Timezone = "Europe/Paris"
     upload_mb: int = 64  # the largest file that a member may send, in MiB
+    # On YunoHost only (Debian updates its own package): what WordPress updates by itself.
+    # None: as it is.
+    updates: Literal["all", "minor", "none"] | None = None
 
 
 def settings(service: Service) -> WordPressSettings:

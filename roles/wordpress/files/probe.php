@@ -1,14 +1,15 @@
 <?php
 // Prints what only WordPress itself knows, as one JSON object. Read-only.
-// Usage, as the site's user: php probe.php SERVICE
-// Debian's wp-config.php includes /etc/wordpress/config-NAME.php, where NAME is the request's host.
+// Usage, as the site's user: php probe.php SITE, where SITE is a service on Debian, whose
+// wp-config.php includes /etc/wordpress/config-NAME.php (NAME is the request's host), or the folder
+// of an installation, such as /var/www/wordpress.
 
-if ($argc !== 2 || !preg_match('/\A[a-z][a-z0-9-]{0,30}\z/', $argv[1])) {
-    fwrite(STDERR, "usage: php probe.php SERVICE\n");
+if ($argc !== 2 || !preg_match('#\A([a-z][a-z0-9-]{0,30}|/var/www/[a-z0-9_-]+)\z#', $argv[1])) {
+    fwrite(STDERR, "usage: php probe.php SITE\n");
     exit(64);
 }
-$_SERVER['HTTP_HOST'] = $argv[1];
-$_SERVER['SERVER_NAME'] = $argv[1];
+$folder = $argv[1][0] === '/' ? $argv[1] : '';
+$_SERVER['HTTP_HOST'] = $_SERVER['SERVER_NAME'] = $folder === '' ? $argv[1] : 'localhost';
 $_SERVER['REQUEST_URI'] = '/';
 $_SERVER['REQUEST_METHOD'] = 'GET';
 $_SERVER['HTTPS'] = 'on';
@@ -17,7 +18,7 @@ define('WP_USE_THEMES', false);
 
 // Plugins may print; only our own line may reach stdout.
 ob_start();
-$root = '/usr/share/wordpress/';
+$root = $folder === '' ? '/usr/share/wordpress/' : "$folder/";
 // WordPress answers an empty database with a redirect and exit, a dead one with wp_die: say so.
 $done = false;
 register_shutdown_function(function () use (&$done) {

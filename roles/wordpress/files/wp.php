@@ -1,7 +1,8 @@
 <?php
 /*
  * php wp.php SITE VERB …: what wp-cli would do, through WordPress itself (Debian has no wp-cli).
- * Runs as the site's Unix user. SITE names /etc/wordpress/config-SITE.php. Answers are JSON.
+ * Runs as the site's Unix user. SITE names /etc/wordpress/config-SITE.php, or is the folder of an
+ * installation, such as /var/www/wordpress. Answers are JSON.
  *
  * is-installed            exit 0 when the database holds a site, else 1
  * install JSON            title, mail, locale, timezone; the administrator's password on stdin
@@ -12,21 +13,24 @@
  * canary-plant RUN AT     a private page such as an editor could have made; the last five stay
  * canary-find             JSON list of {"run", "at"}
  * sample                  an article with a picture and a comment, as members leave them
+ * get NAMES SECRETS       values of options, of "locale" and of "updates:…"; no secrets here
+ * set SECRETS             {name: value} on standard input; what differs is set and read back
  */
 
-if (PHP_SAPI !== 'cli' || $argc < 3 || !preg_match('/^[a-z0-9-]+$/D', $argv[1])) {
+if (PHP_SAPI !== 'cli' || $argc < 3 || !preg_match('#^([a-z0-9-]+|/var/www/[a-z0-9_-]+)$#D', $argv[1])) {
     fwrite(STDERR, "usage: php wp.php SITE VERB [ARGUMENT…]\n");
     exit(64);
 }
 [, $site, $verb] = $argv;
 $arguments = array_slice($argv, 3);
-$needed = ['install' => 1, 'canary-plant' => 2];
+$needed = ['install' => 1, 'canary-plant' => 2, 'get' => 2, 'set' => 1];
 if (count($arguments) !== ($needed[$verb] ?? 0)) {
     fwrite(STDERR, "wp.php: wrong number of arguments for $verb\n");
     exit(64);
 }
 
-$config = "/etc/wordpress/config-$site.php";
+$root = $site[0] === '/' ? $site : '/usr/share/wordpress';
+$config = $site[0] === '/' ? "$site/wp-config.php" : "/etc/wordpress/config-$site.php";
 if (!is_readable($config)) {
     fwrite(STDERR, "wp.php: $config cannot be read: deploy the service first\n");
     exit(1);
@@ -68,7 +72,7 @@ register_shutdown_function(function () use (&$loaded): void {
     }
 });
 ob_start();
-require '/usr/share/wordpress/wp-load.php';
+require "$root/wp-load.php";
 // A theme or plugin may print; an answer must stay JSON.
 ob_end_clean();
 $loaded = true;
@@ -215,6 +219,75 @@ function sample(): void
     answer(['posts' => 1, 'attachments' => 1, 'comments' => 1]);
 }
 
+/** The companion-auto-update plugin, which YunoHost's package installs, keeps its own table. */
+function companion(): ?string
+{
+    global $wpdb;
+    $table = $wpdb->prefix . 'auto_updates';
+    return $wpdb->get_var($wpdb->prepare('SHOW TABLES LIKE %s', $wpdb->esc_like($table))) ? $table : null;
+}
+
+function value_now(string $name): mixed
+{
+    global $wpdb;
+    if ($name === 'locale') {
+        // An empty WPLANG is WordPress' own English.
+        return get_option('WPLANG') ?: 'en_US';
+    }
+    if (str_starts_with($name, 'updates:')) {
+        $what = substr($name, 8);
+        if ($table = companion()) {
+            $sql = $wpdb->prepare("SELECT onoroff FROM $table WHERE name = %s", $what);
+            return $wpdb->get_var($sql) === 'on';
+        }
+        if ($what === 'minor' || $what === 'major') {
+            return get_site_option("auto_update_core_$what", 'enabled') === 'enabled';
+        }
+        $kind = $what === 'plugins' ? array_keys(get_plugins()) : array_keys(wp_get_themes());
+        return $kind !== [] && array_diff($kind, (array) get_site_option("auto_update_$what", [])) === [];
+    }
+    $value = get_option($name, null);
+    // WordPress keeps a site's name as HTML.
+    return is_string($value) ? wp_specialchars_decode($value, ENT_QUOTES) : $value;
+}
+
+function set_value(string $name, mixed $value): void
+{
+    global $wpdb;
+    if ($name === 'locale') {
+        require_once ABSPATH . 'wp-admin/includes/translation-install.php';
+        if ($value !== 'en_US' && !in_array($value, get_available_languages(), true)
+            && !wp_download_language_pack($value)) {
+            fail("the language $value is not here and could not be fetched");
+        }
+        update_option('WPLANG', $value === 'en_US' ? '' : $value);
+        return;
+    }
+    if (str_starts_with($name, 'updates:')) {
+        $what = substr($name, 8);
+        if ($table = companion()) {
+            $wpdb->update($table, ['onoroff' => $value ? 'on' : ''], ['name' => $what]);
+        } elseif ($what === 'minor' || $what === 'major') {
+            update_site_option("auto_update_core_$what", $value ? 'enabled' : 'disabled');
+        } else {
+            $all = $what === 'plugins' ? array_keys(get_plugins()) : array_keys(wp_get_themes());
+            update_site_option("auto_update_$what", $value ? $all : []);
+        }
+        return;
+    }
+    // Without the mail that asks the old address whether the new one may take its place.
+    remove_action('update_option_new_admin_email', 'update_option_new_admin_email');
+    update_option($name, $value);
+}
+
+function same(mixed $here, mixed $wanted): bool
+{
+    return is_bool($wanted) ? (bool) $here === $wanted : (string) $here === (string) $wanted;
+}
+
+if (in_array($verb, ['get', 'set'], true)) {
+    require_once ABSPATH . 'wp-admin/includes/plugin.php';
+}
 if ($verb === 'is-installed') {
     exit(is_blog_installed() ? 0 : 1);
 }
@@ -257,6 +330,27 @@ switch ($verb) {
         break;
     case 'sample':
         sample();
+        break;
+    case 'get':
+        $found = [];
+        foreach (json_decode($arguments[0], true, 4, JSON_THROW_ON_ERROR) as $name) {
+            $found[$name] = value_now($name);
+        }
+        answer((object) $found);
+        break;
+    case 'set':
+        $wanted = json_decode((string) stream_get_contents(STDIN), true, 4, JSON_THROW_ON_ERROR);
+        $changed = array_filter(
+            array_keys($wanted), fn (string $name): bool => !same(value_now($name), $wanted[$name])
+        );
+        foreach ($changed as $name) {
+            set_value($name, $wanted[$name]);
+        }
+        $wrong = array_filter($changed, fn (string $n): bool => !same(value_now($n), $wanted[$n]));
+        if ($wrong !== []) {
+            fail('set, but does not read back as wanted: ' . implode(', ', $wrong));
+        }
+        answer(['changed' => array_values($changed)]);
         break;
     default:
         fwrite(STDERR, "wp.php: unknown verb\n");
