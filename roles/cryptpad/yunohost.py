@@ -1,0 +1,107 @@
+"""CryptPad as an app of YunoHost (cryptpad_ynh): settings, copies. Pure.
+
+All its data lies in its own folder, which the package saves whole. It only ever adds to its
+files, so that nothing has to stand still. People's content is encrypted in their browsers: who
+runs the server cannot read or export it, only each member can.
+"""
+
+# ruff: noqa: ARG001 (the interface gives every function the same arguments)
+from __future__ import annotations
+
+from inventories.model import Inventory, Service
+from platforms.yunohost import app as ynh
+from platforms.yunohost.app import Setting
+from platforms.yunohost.wanted import WantedApp
+from roles import units as units_of
+from roles.app import common
+from roles.cryptpad import probes
+from roles.cryptpad import settings as cryptpad
+from roles.interface import (
+    Absent,
+    Argv,
+    Canary,
+    InsideProbe,
+    OnPlatform,
+    Restore,
+    State,
+)
+
+PROGRAM = "/usr/local/lib/releve/cryptpad/drive.py"
+
+
+def program(service: Service, *arguments: str) -> Argv:
+    """The argv, for root on the host, of a verb of files/drive.py."""
+    return ("python3", PROGRAM, ynh.instance_of(service), *arguments)
+
+
+def app(service: Service, inventory: Inventory) -> WantedApp:
+    """The package asks for a domain of its own and nothing else."""
+    return ynh.app(service)
+
+
+def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
+    """Admins' keys in config.js, the rest by decrees, as CryptPad's own panel does."""
+    chosen = cryptpad.settings(service)
+    wanted: dict[str, ynh.Value] = {}
+    if chosen.admins:
+        wanted["adminKeys"] = sorted(chosen.admins)
+    if chosen.quota:
+        wanted["defaultStorageLimit"] = cryptpad.size(chosen.quota)
+    if chosen.upload:
+        wanted["maxUploadSize"] = cryptpad.size(chosen.upload)
+    if chosen.closed is not None:
+        wanted["restrictRegistration"] = chosen.closed
+    if chosen.contact:
+        wanted["adminEmail"] = chosen.contact
+    if chosen.inactive_days:
+        wanted["inactiveTime"] = chosen.inactive_days
+    return (ynh.setting("cryptpad", program(service), wanted),)
+
+
+def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
+    """What only the host can know."""
+    return (
+        units_of.probe(ynh.service_unit(service)),
+        InsideProbe("sandbox-name", program(service, "sandbox"), probes.judge_sandbox),
+        common.installed(service),
+    )
+
+
+def state(service: Service, inventory: Inventory) -> State:
+    """All of it with YunoHost's archive."""
+    return common.state(
+        service, counts=program(service, "counts"), versions=program(service, "versions")
+    )
+
+
+def restore(service: Service, inventory: Inventory) -> Restore:
+    """It answers again."""
+    return Restore(accept=(program(service, "wait"),))
+
+
+def canary(service: Service, inventory: Inventory) -> Canary:
+    """A file in its store, read back as a browser gets it. A document could only be written with
+    a member's keys."""
+    return Canary(
+        program(service, "canary-plant"),
+        program(service, "canary-find"),
+        program(service, "sample"),
+    )
+
+
+def units(service: Service, inventory: Inventory) -> tuple[str, ...]:
+    """What must not run on a host that has been replaced."""
+    return (ynh.service_unit(service), "nginx.service")
+
+
+ON = OnPlatform(
+    deploy=common.DEPLOY,
+    inside=inside,
+    state=state,
+    restore=restore,
+    canary=canary,
+    units=units,
+    app=app,
+    needs=Absent("asks nothing of the server itself"),
+    settle=settle,
+)

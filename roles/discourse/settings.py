@@ -1,0 +1,65 @@
+"""What an admin may say about a Discourse. Pure.
+
+Names of settings are those of Discourse's config/site_settings.yml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from inventories.model import (
+    Account,
+    Flag,
+    Line,
+    Mail,
+    Model,
+    Port,
+    SecretRef,
+    Service,
+    Settings,
+)
+
+Locale = Annotated[str, StringConstraints(pattern=r"\A[a-z]{2,3}(_[A-Z]{2})?\Z")]
+Slug = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9-]{0,60}\Z")]
+
+
+class Elsewhere(Model):
+    """A mailbox with another provider, read by POP3 over TLS."""
+
+    address: Mail
+    host: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9.-]{1,253}\Z")]
+    port: Port = 995
+    user: Line
+    password: SecretRef
+
+
+class DiscourseSettings(Settings):
+    title: Line | None = None  # default: the organisation's name
+    locale: Locale | None = None
+    contact: Mail | None = None
+    sender: Mail | None = None  # default: the mailbox, else noreply@ the server's main domain
+    # The mailbox that members' mails arrive in: a role mailbox of the same host, or one elsewhere.
+    mailbox: Account | Elsewhere | None = None
+    poll_minutes: Annotated[int, Field(strict=True, ge=1, le=60)] = 5
+    reply_by_mail: Flag = True  # with a mailbox
+    # category (its slug) -> address that opens a topic in it; must end in the mailbox
+    new_topics: Mapping[Slug, Mail] = Field(default_factory=dict)
+    strangers: Flag = False  # may people without an account open topics by mail?
+    mailing_list: Flag | None = None  # every post by mail, for new accounts; None: as it is
+    chat: Flag | None = None
+
+    @model_validator(mode="after")
+    def _needs_a_mailbox(self) -> DiscourseSettings:
+        if self.new_topics and self.mailbox is None:
+            raise ValueError("new_topics needs mailbox: that is where such mails arrive")
+        return self
+
+
+def settings(service: Service) -> DiscourseSettings:
+    """The service's settings with their type. Raise TypeError for another role's service."""
+    if not isinstance(service.settings, DiscourseSettings):
+        raise TypeError(f"{service.id} is not a discourse service")
+    return service.settings
