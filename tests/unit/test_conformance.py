@@ -13,7 +13,9 @@ from typing import Any, get_args
 import pytest
 
 import roles
-from inventories.model import Host, Inventory, Service
+from inventories.model import AppOptions, Host, Inventory, Service
+from platforms.yunohost.app import Needs, Setting
+from platforms.yunohost.wanted import WantedApp
 from roles.interface import (
     Absent,
     Canary,
@@ -46,6 +48,7 @@ def sample(role: Role, platform: str) -> tuple[Service, Inventory]:
         host="monts",
         url="https://essai.atelier.example",
         settings=role.settings(),
+        app=AppOptions(id="hextris") if role.name == "app" else None,
     )
     inventory = SAMPLE.model_copy(
         update={"hosts": {**SAMPLE.hosts, "monts": host}, "services": {"essai": service}}
@@ -67,7 +70,7 @@ def missing_aspects(role: Role) -> list[str]:
     if not role.on:
         out.append("it stands on no platform")
     for platform, on in role.on.items():
-        for name in ("inside", "state", "restore", "canary", "units"):
+        for name in ("inside", "state", "restore", "canary", "units", "app", "needs", "settle"):
             out += complain(getattr(on, name), f"on {platform}: {name}")
     return out
 
@@ -166,6 +169,16 @@ def test_what_a_role_says_has_the_right_form(role: Role, platform: str) -> None:
         assert canary.plant
         assert canary.find
         check_commands(canary)
+    if not isinstance(on.app, Absent):
+        app = on.app(service, inventory)
+        assert isinstance(app, WantedApp)
+        assert platform == "yunohost"
+    if not isinstance(on.needs, Absent):
+        assert isinstance(on.needs(service, inventory), Needs)
+    if not isinstance(on.settle, Absent):
+        for one in on.settle(service, inventory):
+            assert isinstance(one, Setting)
+            assert all(isinstance(word, str) for word in (*one.read, *one.write))
     if not isinstance(on.units, Absent):
         units = on.units(service, inventory)
         assert all(u.endswith((".service", ".timer", ".socket")) for u in units)

@@ -1,0 +1,526 @@
+"""Services that are apps of YunoHost: what is installed, what is set, what is saved, how answers
+are judged."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from inventories.model import Inventory, Service
+from platforms.yunohost import app as ynh
+from platforms.yunohost.arguments import Manifest, Question
+from platforms.yunohost.converge import install_arguments
+from roles.app import common
+from roles.app import yunohost as any_app
+from roles.app.deploy import Answers, parse_answers
+from roles.apps import apps_on, needs_of
+from roles.cryptpad import probes as cryptpad
+from roles.discourse import probes as discourse
+from roles.interface import Absent, Finding, OnPlatform, Record, State
+from roles.mail import probes as mail
+from roles.nextcloud import probes as nextcloud
+from roles.registry import SERVICES
+from roles.wordpress import yunohost as wordpress
+
+# What the packages ask for, by their manifest.toml: name, type, choices.
+ASKED: Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
+    "wordpress": (
+        ("domain", "domain", ()),
+        ("path", "path", ()),
+        ("init_main_permission", "group", ()),
+        ("language", "select", ("de_DE", "en_US", "es_ES", "fr_FR", "it_IT", "pt_PT", "pt_BR")),
+        ("admin", "user", ()),
+        ("multisite", "boolean", ()),
+    ),
+    "nextcloud": (
+        ("domain", "domain", ()),
+        ("path", "path", ()),
+        ("admin", "user", ()),
+        ("init_main_permission", "group", ()),
+        ("user_home", "boolean", ()),
+    ),
+    "discourse": (
+        ("domain", "domain", ()),
+        ("path", "path", ()),
+        ("init_main_permission", "group", ()),
+        ("admin", "user", ()),
+    ),
+    "cryptpad": (("domain", "domain", ()), ("init_main_permission", "group", ())),
+    "etherpad": (
+        ("domain", "domain", ()),
+        ("init_main_permission", "group", ()),
+        ("language", "select", ("ca", "de", "en", "es", "fr", "gl", "hu", "it", "nl", "pt")),
+        ("admin", "user", ()),
+        ("password", "password", ()),
+    ),
+}
+
+
+def inventory(services: Mapping[str, Mapping[str, Any]]) -> Inventory:
+    """A server with these services: name -> {role, settings, app}."""
+    return Inventory.model_validate(
+        {
+            "schema": 1,
+            "organisation": {"name": "L'Atelier", "contact": "c@test.example"},
+            "people": {"ana": {"mail": "ana@test.example"}},
+            "hosts": {
+                "monts": {
+                    "platform": "yunohost", "address": "192.0.2.1", "provider": "p",
+                    "datacenter": "d",
+                    "yunohost": {
+                        "main_domain": "test.example",
+                        "operators": {"ana": {"person": "ana"}},
+                        "mailboxes": {"forum": {}, "contact": {"domain": "other.example"}},
+                    },
+                }
+            },
+            "services": {
+                name: {
+                    "role": about["role"],
+                    "host": "monts",
+                    "url": f"https://{name}.test.example",
+                    "settings": SERVICES[about["role"]].settings.model_validate(
+                        about.get("settings", {})
+                    ),
+                    "app": about.get("app"),
+                }
+                for name, about in services.items()
+            },
+        }
+    )  # fmt: skip
+
+
+def one(
+    role: str, settings: Mapping[str, Any] | None = None, app: Mapping[str, Any] | None = None
+) -> tuple[Service, Inventory, OnPlatform]:
+    inv = inventory({"it": {"role": role, "settings": settings or {}, "app": app}})
+    return inv.services["it"], inv, SERVICES[role].on["yunohost"]
+
+
+def wanted(role: str, settings: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    service, inv, on = one(role, settings)
+    assert not isinstance(on.settle, Absent)
+    [setting] = on.settle(service, inv)
+    return setting.wanted
+
+
+def state_of(role: str, settings: Mapping[str, Any] | None = None) -> State:
+    service, inv, on = one(role, settings, {"id": "hextris"} if role == "app" else None)
+    assert not isinstance(on.state, Absent)
+    return on.state(service, inv)
+
+
+# --- what is installed -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ASKED)
+def test_every_question_of_a_package_is_answered_and_no_other(role: str) -> None:
+    service, inv, on = one(role)
+    assert not isinstance(on.app, Absent)
+    about = Manifest(
+        id=role,
+        version="1",
+        questions=tuple(
+            Question(name, kind, name, optional=False, default=None, choices=choices)
+            for name, kind, choices in ASKED[role]
+        ),
+        unmet=(),
+        multi_instance=True,
+    )
+    arguments = install_arguments(on.app(service, inv), about)
+    answers = dict(part.split("=", 1) for part in arguments.args.split("&"))
+    asked = {name for name, kind, _ in ASKED[role] if kind != "password"}
+    assert set(answers) == asked
+    assert answers["domain"] == "it.test.example"
+    assert answers["init_main_permission"] == "visitors"
+    if "admin" in asked:
+        assert answers["admin"] == "ana"
+    # A password is typed, never an argument.
+    assert "password" not in arguments.args
+
+
+def test_the_inventory_has_the_last_word_over_a_role() -> None:
+    said = {"label": "Site", "access": ["all_users"], "args": {"language": "it_IT"},
+            "instance": "wordpress__2"}  # fmt: skip
+    service, inv, on = one("wordpress", app=said)
+    assert not isinstance(on.app, Absent)
+    app = on.app(service, inv)
+    assert (app.instance, app.label, app.access) == ("wordpress__2", "Site", ("all_users",))
+    assert app.args["language"] == "it_IT"
+    assert "/var/www/wordpress__2" in wordpress.program(service, "counts")
+
+
+def test_an_app_of_the_catalog_must_be_named() -> None:
+    service, inv, _ = one("app")
+    with pytest.raises(ValueError, match=r"services\.it\.app\.id"):
+        any_app.app(service, inv)
+
+
+def test_what_services_ask_of_the_server_is_taken_together() -> None:
+    inv = inventory(
+        {
+            "courriel": {"role": "mail", "settings": {"domains": ["test.example", "b.example"],
+                         "relay": {"host": "relay.example", "user": "u", "password": "secret:r"}}},
+            "forum": {"role": "discourse", "settings": {"mailbox": "forum"}},
+            "site": {"role": "wordpress"},
+        }
+    )  # fmt: skip
+    needs = needs_of(inv, "monts")
+    assert needs.settings["email.pop3.pop3_enabled"] is True
+    assert needs.settings["email.smtp.smtp_relay_password"] == "secret:r"
+    assert set(needs.domains) == {"test.example", "b.example", "courriel.test.example"}
+    assert needs.mailboxes == ("forum",)
+    # Mail is no app; the rest in the order of the registry.
+    assert [app.instance for app in apps_on(inv, "monts")] == ["wordpress", "discourse"]
+
+
+# --- what is set -----------------------------------------------------------------------------
+
+
+def test_nextcloud_gets_what_its_package_takes_back() -> None:
+    found = wanted(
+        "nextcloud",
+        {
+            "apps": ["calendar"],
+            "without": ["weather_status"],
+            "quota": "5 GB",
+            "sender": "cloud@test.example",
+            "relay": {"host": "h", "user": "u", "password": "secret:smtp"},
+        },
+    )
+    assert found["system:default_phone_region"] == "FR"
+    assert found["system:default_language"] == "fr"
+    assert found["app:core:backgroundjobs_mode"] == "cron"
+    assert found["system:mail_from_address"] == "cloud"
+    assert found["system:mail_domain"] == "test.example"
+    assert found["system:mail_smtppassword"] == ynh.Secret("smtp")
+    assert found["app:files:default_quota"] == "5 GB"
+    assert (found["enabled:calendar"], found["enabled:weather_status"]) == (True, False)
+
+
+def test_discourse_reads_a_mailbox_of_its_server() -> None:
+    found = wanted(
+        "discourse",
+        {"mailbox": "contact", "new_topics": {"general": "forum@other.example"},
+         "mailing_list": True, "chat": False},
+    )  # fmt: skip
+    assert found["pop3_polling_username"] == "contact"
+    assert found["pop3_polling_host"] == "test.example"
+    assert found["pop3_polling_password"] == ynh.Secret("host.monts.ynh.contact")
+    assert found["reply_by_email_address"] == "contact+%{reply_key}@other.example"
+    assert found["notification_email"] == "contact@other.example"
+    assert found["category_mail:general"] == "forum@other.example"
+    assert (found["email_in"], found["chat_enabled"]) == (True, False)
+    assert found["default_email_mailing_list_mode"] is True
+
+
+def test_discourse_without_a_mailbox_polls_nothing() -> None:
+    found = wanted("discourse")
+    assert not any(name.startswith(("pop3", "reply")) for name in found)
+    assert found["notification_email"] == "noreply@test.example"
+    with pytest.raises(ValueError, match="needs mailbox"):
+        SERVICES["discourse"].settings.model_validate({"new_topics": {"a": "a@test.example"}})
+
+
+def test_cryptpad_leaves_alone_what_the_inventory_does_not_say() -> None:
+    assert wanted("cryptpad") == {}
+    key = f"[ana@pad.test.example/{'A' * 43}=]"
+    found = wanted("cryptpad", {"quota": "2 GB", "closed": True, "admins": [key]})
+    assert found == {
+        "defaultStorageLimit": 2 * 1024**3, "restrictRegistration": True, "adminKeys": [key],
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="public key"):
+        SERVICES["cryptpad"].settings.model_validate({"admins": ["ana"]})
+
+
+def test_secrets_are_compared_by_fingerprint_and_never_shown() -> None:
+    secret = ynh.setting("s", ("p",), {"word": ynh.Secret("x"), "plain": 1})
+    kept = {"x": "correct horse"}.__getitem__
+    said = json.dumps({"word": ynh.fingerprint("word", "correct horse"), "plain": "1"})
+    assert ynh.differences(secret, 0, said, kept) == ()
+    wrong = json.dumps({"word": ynh.fingerprint("word", "battery"), "plain": "1"})
+    assert ynh.differences(secret, 0, wrong, kept) == ("s: word: secret, not shown",)
+    assert ynh.resolved(secret, kept) == {"word": "correct horse", "plain": 1}
+    words = " ".join((*secret.read, *secret.write))
+    assert "correct horse" not in words
+    # Another name, another fingerprint: nobody sees that two passwords are the same.
+    assert ynh.fingerprint("other", "correct horse") not in said
+
+
+def test_what_cannot_be_asked_counts_as_different() -> None:
+    setting = ynh.setting("s", ("p",), {"a": 1})
+    for code, text in ((127, ""), (0, ""), (0, "Warning"), (0, "[]")):
+        assert ynh.differences(setting, code, text, str) == ("s: a (cannot be asked yet)",)
+    assert ynh.differences(setting, 0, '{"a": 2}', str) == ("s: a: 2 -> 1",)
+    assert ynh.differences(setting, 0, "{}", str) == ("s: a: nothing -> 1",)
+    assert ynh.differences(ynh.setting("s", ("p",), {}), 127, "", str) == ()
+
+
+SAME = [
+    (True, "yes", True), (True, "1", True), (False, "", True), (False, "f", True),
+    (True, "maybe", False), (False, None, True), (1, "1", True), (1, "1.0", False),
+    ("a", "a", True), ("a", None, False), (["b"], ["b"], True), (0, False, True),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def on_host() -> ModuleType:
+    """What the programs on the host share."""
+    spec = importlib.util.spec_from_file_location("apps", "platforms/yunohost/files/apps.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("right", "here", "expected"), SAME)
+def test_values_are_compared_alike_here_and_there(
+    right: Any, here: Any, expected: bool, on_host: ModuleType
+) -> None:
+    assert ynh.same(here, right) is expected
+    assert on_host.same(here, right) is expected
+
+
+def test_fingerprints_are_the_same_here_and_there(on_host: ModuleType) -> None:
+    assert on_host.fingerprint("n", "é ☃") == ynh.fingerprint("n", "é ☃")
+
+
+def test_answers_of_several_questions_are_told_apart() -> None:
+    asked = (("echo", '{"a": 1}'), ("sh", "-c", "printf '5\\nreleve'; exit 3"), ("/no/such",))
+    shell = Answers().command(asked)
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
+    assert parse_answers(done.stdout.splitlines()) == [
+        (0, '{"a": 1}'),
+        (3, "5\nreleve"),
+        (127, ""),
+    ]
+    assert done.stderr == ""
+
+
+# --- what is saved ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", [*ASKED, "app"])
+def test_an_app_comes_with_the_archive_and_what_lies_beside_it_does_not(role: str) -> None:
+    state = state_of(role)
+    [archive] = state.archive
+    instance = "hextris" if role == "app" else role
+    assert archive.parts == (f"apps/{instance}",)
+    for path in state.paths:
+        assert f"/home/yunohost.backup/tmp/releve/apps/{instance}/backup{path}" in state.excludes
+    assert state.counts
+    assert state.versions
+
+
+def test_what_is_written_while_it_is_copied_is_held_still() -> None:
+    cloud, pad, forum = (state_of(r).quiesce[0] for r in ("nextcloud", "etherpad", "discourse"))
+    assert (cloud.do[-1], cloud.undo[-1], cloud.at_most) == ("hold", "free", 4 * 3600)
+    assert "etherpad.service" in pad.do
+    assert "etherpad.service" in pad.undo
+    assert (forum.do[-1], forum.undo[-1]) == ("hold", "free")
+    assert state_of("nextcloud").paths == ("/home/yunohost.app/nextcloud",)
+    assert state_of("etherpad").paths == ("/home/yunohost.app/etherpad",)
+
+
+def test_units_of_any_app_stop_only_for_data_beside_it() -> None:
+    assert state_of("app", {"units": ["gitea.service"]}).quiesce == ()
+    found = state_of("app", {"units": ["gitea.service"], "data": ["/home/yunohost.app/gitea"]})
+    assert "gitea.service" in found.quiesce[0].do
+    with pytest.raises(ValueError, match=r"\.\."):
+        SERVICES["app"].settings.model_validate({"data": ["/home/../etc"]})
+
+
+def test_mailboxes_are_not_saved_twice() -> None:
+    state = state_of("mail")
+    assert state.paths == ("/var/mail",)
+    assert state.archive == ()
+    assert "/home/yunohost.backup/tmp/releve/data/mail" in state.excludes
+
+
+# --- names -----------------------------------------------------------------------------------
+
+
+def test_cryptpad_needs_its_second_name_too() -> None:
+    service, inv, _ = one("cryptpad")
+    assert cryptpad.dns(service, inv) == (
+        Record("it.test.example", "A", ("192.0.2.1",)),
+        Record("sandbox.it.test.example", "A", ("192.0.2.1",)),
+    )
+    assert "sandbox.it.test.example" in {
+        getattr(p, "host", "") for p in cryptpad.outside(service, inv)
+    }
+
+
+def test_mail_needs_mx_and_the_policy_that_the_inventory_says() -> None:
+    service, inv, _ = one(
+        "mail", {"domains": ["a.example"], "dmarc": {"policy": "reject", "reports": "r@a.example"}}
+    )
+    found = mail.dns(service, inv)
+    assert Record("a.example", "MX", ("10 test.example",)) in found
+    assert (
+        Record("_dmarc.a.example", "TXT", ("v=DMARC1; p=reject; rua=mailto:r@a.example",)) in found
+    )
+    # Others' TXT records share the name with SPF: a record set of ours would remove them.
+    assert not any(r.type == "TXT" and r.name == "a.example" for r in found)
+    assert not any(r.type == "TXT" for r in mail.dns(*one("mail")[:2]))
+
+
+# --- how answers are judged ------------------------------------------------------------------
+
+Judge = Callable[[int, str], Finding]
+STATUS = {"installed": True, "maintenance": False, "needsDbUpgrade": False, "versionstring": "33"}
+CLOUD = {"installed": True, "maintenance": False, "needsDbUpgrade": False, "version": "33",
+         "jobs_age_s": 60}  # fmt: skip
+FORUM = {"queued": 0, "job_age_s": 10, "mailbox_errors": 0, "readonly": False, "held": False}
+RECORDS = {
+    "a.example": {"spf": ["v=spf1 a mx -all", "other"], "dkim": ["v=DKIM1; p=AAAB"],
+                  "dmarc": ["v=DMARC1; p=none"], "key": "AAAB"}
+}  # fmt: skip
+CODE = {"version": "6.9", "compared": True, "changed": [], "missing": [], "unknown": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "level"),
+    [
+        ({}, 200, "ok"), ({"installed": False}, 200, "critical"),
+        ({"maintenance": True}, 503, "critical"), ({"needsDbUpgrade": True}, 200, "critical"),
+        ({}, 500, "critical"), ({"versionstring": None, "installed": None}, 200, "critical"),
+    ],
+)  # fmt: skip
+def test_nextcloud_status(change: Any, status: int, level: str) -> None:
+    body = json.dumps({**STATUS, **change}).encode()
+    assert nextcloud.judge_status(status, {}, body).level == level
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "level"),
+    [
+        (401, {"WWW-Authenticate": 'Basic realm="Nextcloud"'}, "ok"),
+        (302, {"Location": "https://x/yunohost/sso/"}, "critical"),
+        (401, {}, "critical"),
+        (502, {}, "critical"),
+    ],
+)
+def test_nextcloud_dav(status: int, headers: Any, level: str) -> None:
+    assert nextcloud.judge_dav(status, headers, b"").level == level
+
+
+@pytest.mark.parametrize(
+    ("judge", "well", "change", "level"),
+    [
+        (nextcloud.judge_state, CLOUD, {}, "ok"),
+        (nextcloud.judge_state, CLOUD, {"jobs_age_s": 3600}, "ok"),
+        (nextcloud.judge_state, CLOUD, {"jobs_age_s": 3601}, "warning"),
+        (nextcloud.judge_state, CLOUD, {"jobs_age_s": None}, "warning"),
+        (nextcloud.judge_state, CLOUD, {"maintenance": True}, "warning"),
+        (nextcloud.judge_state, CLOUD, {"needsDbUpgrade": True}, "critical"),
+        (nextcloud.judge_state, CLOUD, {"installed": False}, "critical"),
+        (discourse.judge_state, FORUM, {}, "ok"),
+        (discourse.judge_state, FORUM, {"queued": 3}, "ok"),
+        (discourse.judge_state, FORUM, {"queued": 3, "job_age_s": 121}, "critical"),
+        (discourse.judge_state, FORUM, {"queued": 3, "job_age_s": None}, "critical"),
+        (discourse.judge_state, FORUM, {"queued": 3, "job_age_s": 900, "held": True}, "ok"),
+        (discourse.judge_state, FORUM, {"mailbox_errors": 1}, "warning"),
+        (discourse.judge_state, FORUM, {"readonly": True}, "warning"),
+        (discourse.judge_state, FORUM, {"readonly": True, "held": True}, "ok"),
+        (discourse.judge_state, FORUM, {"queued": 100_000}, "warning"),
+        (mail.judge_queue, {"waiting": 0, "oldest_s": None, "why": ""}, {}, "ok"),
+        (mail.judge_queue, {"waiting": 2, "oldest_s": 60, "why": ""}, {}, "ok"),
+        (mail.judge_queue, {"waiting": 2, "oldest_s": 5 * 3600, "why": "x"}, {}, "warning"),
+        (mail.judge_queue, {"waiting": 2, "oldest_s": 30 * 3600, "why": "x"}, {}, "critical"),
+        (mail.judge_queue, {"waiting": 900, "oldest_s": 60, "why": ""}, {}, "warning"),
+        (mail.judge_reverse, {"name": "m.x", "addresses": {"192.0.2.1": ["m.x"]}}, {}, "ok"),
+        (mail.judge_reverse, {"name": "m.x", "addresses": {"192.0.2.1": ["y"]}}, {}, "warning"),
+        (mail.judge_reverse, {"name": "m.x", "addresses": {"192.0.2.1": None}}, {}, "warning"),
+        (wordpress.judge_code, CODE, {}, "ok"),
+        (wordpress.judge_code, CODE, {"changed": ["wp-login.php"]}, "critical"),
+        (wordpress.judge_code, CODE, {"unknown": ["wp-includes/x.php"]}, "critical"),
+        (wordpress.judge_code, CODE, {"missing": ["wp-cron.php"]}, "critical"),
+        (wordpress.judge_code, CODE, {"compared": False}, "warning"),
+        (common.judge_installed, {"version": "1~ynh1", "folders": {}, "backup": True}, {}, "ok"),
+        (common.judge_installed, {"version": "1", "folders": {"install_dir": False},
+                                  "backup": True}, {}, "critical"),
+        (common.judge_installed, {"version": "1", "folders": {}, "backup": False}, {}, "warning"),
+        (cryptpad.judge_sandbox, {"name": "s", "addresses": ["192.0.2.1"], "tls": "", "days": 60},
+         {}, "ok"),
+        (cryptpad.judge_sandbox, {"name": "s", "addresses": [], "tls": "", "days": 60}, {},
+         "critical"),
+        (cryptpad.judge_sandbox, {"name": "s", "addresses": ["192.0.2.1"], "tls": "refused",
+                                  "days": 0}, {}, "critical"),
+        (cryptpad.judge_sandbox, {"name": "s", "addresses": ["192.0.2.1"], "tls": "", "days": 3},
+         {}, "warning"),
+    ],
+)  # fmt: skip
+def test_inside(judge: Judge, well: Any, change: Any, level: str) -> None:
+    assert judge(0, json.dumps({**well, **change})).level == level
+    assert judge(1, "Traceback").level != "ok"
+
+
+@pytest.mark.parametrize(
+    ("change", "level"),
+    [
+        ({}, "ok"),
+        ({"spf": []}, "critical"),
+        ({"spf": ["v=spf1 a -all", "v=spf1 mx -all"]}, "critical"),
+        ({"dkim": ["v=DKIM1; p=OTHER"]}, "critical"),
+        ({"dkim": []}, "critical"),
+        ({"key": ""}, "critical"),
+        ({"dmarc": []}, "critical"),
+        ({"dmarc": None}, "warning"),
+    ],
+)
+def test_mail_records(change: Any, level: str) -> None:
+    said = {"a.example": {**RECORDS["a.example"], **change}}
+    assert mail.judge_records(0, json.dumps(said)).level == level
+
+
+CONFIG = b"""define(function(){;
+return {
+\t"requireConf": {"waitSeconds": 600},
+\t"httpUnsafeOrigin": "https://pad.x.example",
+\t"httpSafeOrigin": "https://sandbox.pad.x.example"
+};
+});"""
+
+
+@pytest.mark.parametrize(
+    ("url", "sandbox", "status", "body", "level"),
+    [
+        ("https://pad.x.example", "https://sandbox.pad.x.example", 200, CONFIG, "ok"),
+        ("https://pad.y.example", "https://sandbox.pad.x.example", 200, CONFIG, "critical"),
+        ("https://pad.x.example", "https://other.x.example", 200, CONFIG, "critical"),
+        ("https://pad.x.example", "https://sandbox.pad.x.example", 200, b"<html>", "critical"),
+        ("https://pad.x.example", "https://sandbox.pad.x.example", 502, b"", "critical"),
+    ],
+)
+def test_cryptpad_config(url: str, sandbox: str, status: int, body: bytes, level: str) -> None:
+    assert cryptpad.judge_config(url, sandbox, status, body).level == level
+
+
+def test_cryptpad_broadcast() -> None:
+    quiet = b'define(function(){;\nreturn {\n\t"lastBroadcastHash": ""\n};\n});'
+    loud = b'define(function(){;\nreturn {\n\t"maintenance": {"start": 1, "end": 2}\n};\n});'
+    assert cryptpad.judge_broadcast(200, {}, quiet).level == "ok"
+    assert cryptpad.judge_broadcast(200, {}, loud).level == "warning"
+    assert cryptpad.judge_broadcast(200, {}, b"").level == "critical"
+
+
+@pytest.mark.parametrize(
+    ("expect", "contains", "status", "body", "level"),
+    [
+        ((200,), None, 200, b"", "ok"), ((200,), "Git", 200, b"Git here", "ok"),
+        ((200,), "Git", 200, b"nginx", "critical"), ((200,), None, 302, b"", "critical"),
+        ((200, 302), "Git", 302, b"", "ok"), ((200, 502), None, 502, b"", "critical"),
+    ],
+)  # fmt: skip
+def test_any_page(
+    expect: tuple[int, ...], contains: str | None, status: int, body: bytes, level: str
+) -> None:
+    assert any_app.judge_page(expect, contains, status, body).level == level
