@@ -22,7 +22,7 @@ from platforms.yunohost.server import (
     bare,
     port_id,
 )
-from platforms.yunohost.steps import INSTALL, CannotConverge, Step
+from platforms.yunohost.steps import INSTALL, CannotConverge, Obstacle, Step
 from platforms.yunohost.wanted import Value, Wanted, WantedApp, WantedOperator, password_of
 
 
@@ -37,17 +37,21 @@ def converge(
     """
     if found := obstacles(wanted, server):
         raise CannotConverge(found)
-    return (
-        *_settings(wanted, server),
-        *_domains(wanted, server),
-        *_people(wanted, server),
-        *_groups(wanted, server),
-        *_apps(wanted, server, arguments or {}),
-        *_permissions(wanted, server),
-        *_firewall(wanted, server),
-        *_removals(wanted, server),
-        *_certificates(wanted, server),
-    )
+    try:
+        return (
+            *_settings(wanted, server),
+            *_domains(wanted, server),
+            *_people(wanted, server),
+            *_groups(wanted, server),
+            *_apps(wanted, server, arguments or {}),
+            *_permissions(wanted, server),
+            *_firewall(wanted, server),
+            *_removals(wanted, server),
+            *_certificates(wanted, server),
+        )
+    except ValueError as error:  # a value that no command can carry
+        remedy = "Change it in the inventory, or by hand on the server"
+        raise CannotConverge([Obstacle(f"hosts.{wanted.host}", str(error), remedy)]) from None
 
 
 def to_install(wanted: Wanted, server: Server) -> tuple[WantedApp, ...]:
@@ -477,14 +481,16 @@ def _permissions(wanted: Wanted, server: Server) -> Iterator[Step]:
             app = next((a for a in wanted.apps if f"{a.instance}.main" == name), None)
             first = app is not None and app.access is not None and app.instance in new
             has = everybody([_first_group(app.access or ())] if app and first else ())
-        if add := sorted(everybody(who) - everybody(has)):
+        asked_for = everybody(who)
+        # Users who came in with the visitors only, and shall stay when those go, must be added.
+        if add := sorted(asked_for - (everybody(has) if VISITORS in asked_for else has)):
             yield Step(
                 f"permission {name} allows",
                 f"~ permission {name}: + {', '.join(add)}",
                 commands.permission_add(name, add),
                 "people",
             )
-        if remove := sorted(has - everybody(who)):
+        if remove := sorted(has - asked_for):
             yield Step(
                 f"permission {name} refuses",
                 f"~ permission {name}: - {', '.join(remove)}",

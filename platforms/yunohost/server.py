@@ -31,12 +31,19 @@ SPECIAL_GROUPS = frozenset((ADMINS, ALL_USERS, VISITORS))
 @dataclass(frozen=True)
 class Question:
     """One thing to look at on the host: a command (`argv`), or files by a shell pattern; of lines
-    in which the expression `hide` is found nothing leaves the host."""
+    in which the expression `hide` is found nothing leaves the host. `needs`: asked only where
+    there is this path."""
 
     name: str
     argv: tuple[str, ...] = ()
     files: str = ""
     hide: str = ""
+    needs: str = ""
+
+
+def _ask(name: str, argv: tuple[str, ...]) -> Question:
+    # Before the post-install each of these would only fail.
+    return Question(name, argv=argv, needs=commands.INSTALLED_MARKER)
 
 
 _FIELDS = ("username", "fullname", "mail", "mail-alias", "mail-forward", "mailbox-quota")
@@ -47,12 +54,12 @@ _PACKAGES = ("yunohost", "yunohost-admin", "yunohost-portal", "moulinette", "sso
 QUESTIONS: tuple[Question, ...] = (
     Question("installed", files=commands.INSTALLED_MARKER),
     Question("versions", argv=("dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *_PACKAGES)),
-    Question("domains", argv=commands.domain_list()),
-    Question("users", argv=commands.user_list(_FIELDS)),
-    Question("groups", argv=commands.group_list(full=True)),
-    Question("permissions", argv=commands.permission_list(full=True)),
-    Question("apps", argv=commands.app_list(full=True)),
-    Question("settings", argv=commands.settings_list()),
+    _ask("domains", commands.domain_list()),
+    _ask("users", commands.user_list(_FIELDS)),
+    _ask("groups", commands.group_list(full=True)),
+    _ask("permissions", commands.permission_list(full=True)),
+    _ask("apps", commands.app_list(full=True)),
+    _ask("settings", commands.settings_list()),
     Question("firewall", files="/etc/yunohost/firewall.yml"),
     Question(
         "domain-settings",
@@ -70,7 +77,8 @@ Looked: TypeAlias = Mapping[str, Answer | Mapping[str, str]]
 
 def panel_question(instance: str) -> Question:
     """What an app's configuration panel says: one more start, for apps that need it."""
-    return Question(f"panel:{instance}", argv=commands.app_config_get(instance))
+    path = f"/etc/yunohost/apps/{instance}"
+    return Question(f"panel:{instance}", argv=commands.app_config_get(instance), needs=path)
 
 
 # --- what a server is -------------------------------------------------------------------------

@@ -1,0 +1,493 @@
+"""What is wanted comes about, nothing else changes, and the second time there is nothing to do."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from inventories.load import load
+from inventories.model import Inventory, Settings
+from platforms.yunohost.adopt import ROLE_NAMES, Facts, adopt, fits
+from platforms.yunohost.converge import converge
+from platforms.yunohost.server import Server
+from platforms.yunohost.steps import CannotConverge
+from platforms.yunohost.wanted import Wanted, wanted, wanted_app
+from tests.unit.platforms.yunohost.pretend import Pretended
+from tools.toml import dumps
+
+KEYS = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK3uMX1wH9PNeftBT1wPKMPtPY8R2wsSKlVxWm/vExaK",
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHu7KIPnHQ72cFCJBsGhmrUfO8paC26Wb+IzXjVr7XFB",
+)
+FACTS = Facts("monts", "198.51.100.10", KEYS[0])
+ROLES = {"wordpress": "wordpress"}
+MODELS = {"wordpress": Settings, "app": Settings}
+
+
+def wanted_of(inventory: Inventory, host: str = "monts") -> Wanted:
+    apps = [
+        wanted_app(service, None if service.role == "app" else service.role)
+        for service in inventory.services_on(host)
+    ]
+    return wanted(inventory, host, apps)
+
+
+def loaded(folder: Path, document: dict[str, Any]) -> Inventory:
+    file = folder / "inventory.toml"
+    file.write_text(dumps(document, depth=5))
+    return load(file, MODELS)
+
+
+# --- random servers -----------------------------------------------------------------------------
+
+DOMAINS = ("lab.test", "site.lab.test", "blog.lab.test", "other.example")
+NAMES = ("alice", "bob", "contact", "info", "zoe.b", "tresorerie", "x_1")
+GROUPS = ("editors", "ca", "equipe")
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+words = st.text("abcdefghij éè&%'\"=\\#-", min_size=1, max_size=12)
+SETTINGS = {
+    "security.password.admin_strength": st.sampled_from("1234"),
+    "security.password.passwordless_sudo": st.sampled_from(("yes", "no")),
+    "security.ssh.ssh_port": st.just("22"),
+    "email.smtp.smtp_relay_host": text,
+    "email.smtp.smtp_relay_port": st.sampled_from(("587", "465")),
+    "email.smtp.smtp_relay_password": st.just("**************"),
+    "misc.unheard.of": text,
+}
+
+
+@st.composite
+def servers(draw: st.DrawFn) -> Pretended:
+    domains = draw(st.lists(st.sampled_from(DOMAINS), min_size=1, unique=True))
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True))
+    groups = draw(st.lists(st.sampled_from(GROUPS), unique=True))
+    some = st.lists(st.sampled_from(names), unique=True)
+    server = Pretended(
+        main=draw(st.sampled_from(domains)),
+        domains={
+            d: draw(st.sampled_from(("self-signed", "letsencrypt", "other"))) for d in domains
+        },
+        users={
+            name: {
+                "username": name,
+                "fullname": draw(words),
+                "mail": draw(
+                    st.sampled_from((f"{name}@{domains[0]}", f"other.{name}@{domains[0]}"))
+                ),
+                "mail-alias": draw(st.lists(st.just(f"alias.{name}@{domains[0]}"), max_size=1)),
+                "mail-forward": draw(st.lists(st.just("+odd+@elsewhere.example"), max_size=1)),
+                "mailbox-quota": draw(st.sampled_from(("0", "2G", "700M"))),
+            }
+            for name in names
+        },
+        keys={
+            name: "\n".join(draw(st.lists(st.sampled_from((*KEYS, f"{KEYS[0]} x", "damaged")))))
+            for name in draw(some)
+        },
+        groups={"admins": draw(some), "visitors": [], **{g: draw(some) for g in groups}},
+        settings={key: draw(value) for key, value in SETTINGS.items()},
+    )
+    for name in draw(st.lists(st.sampled_from(domains), unique=True)):
+        server.domain_settings[name] = draw(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "feature.mail.mail_in": st.sampled_from((0, 1)),
+                    "feature.portal.portal_title": text,
+                    "feature.app.default_app": st.sampled_from(("_none", "wordpress")),
+                },
+            )
+        )
+    for protocol, port in draw(
+        st.lists(st.sampled_from((("tcp", 22), ("tcp", 25), ("tcp", 8448), ("udp", "60-70"))))
+    ):
+        server.firewall[protocol][port] = {
+            "open": draw(st.booleans()),
+            "comment": draw(text),
+            "upnp": False,
+        }
+    allowed = st.lists(st.sampled_from(("visitors", "all_users", "admins", *groups, *names)))
+    for number, (app, path) in enumerate(
+        draw(
+            st.lists(
+                st.tuples(st.sampled_from(("wordpress", "my_webapp")), st.just("/")), max_size=3
+            )
+        )
+    ):
+        taken = [a for a in server.apps if a.startswith(app)]
+        name = f"{app}__{len(taken) + 1}" if taken else app
+        server.apps[name] = {
+            "id": app,
+            "domain": domains[0],
+            "path": f"{path}p{number}",
+            "asks": ["language", "n"],
+            "settings": {"language": draw(text), "n": draw(st.integers(0, 9)), "db_pwd": "hidden"},
+        }
+        server.permissions[f"{name}.main"] = {"label": draw(words), "allowed": draw(allowed)}
+        server.permissions[f"{name}.admin"] = {"label": draw(words), "allowed": draw(allowed)}
+    for name in ("mail.main", "ssh.main", "sftp.main"):
+        server.permissions[name] = {"label": name, "allowed": draw(allowed)}
+    return server
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(servers())
+def test_an_adopted_server_needs_nothing(
+    tmp_path_factory: pytest.TempPathFactory, state: Pretended
+) -> None:
+    folder = tmp_path_factory.mktemp("adopt")
+    seen = state.read(ROLE_NAMES)
+    adopted = adopt(seen, FACTS, ROLES)
+    file = folder / "inventory.toml"
+    file.write_text(adopted.text())
+    inventory = load(file, MODELS)
+    want = wanted_of(inventory)
+    now = state.read(want.accounts, want.panels)
+    assert [step.text for step in converge(want, now)] == []
+    # Members are nowhere in it: neither by name nor by address.
+    operators = set(state.groups["admins"])
+    for name in set(state.users) - operators - ROLE_NAMES:
+        assert name not in adopted.text().replace("TO FILL IN", "")
+
+
+# --- what is wanted -----------------------------------------------------------------------------
+
+BASE: dict[str, Any] = {
+    "schema": 1,
+    "organisation": {"name": "x", "contact": "a@b.example"},
+    "people": {
+        "coordination": {"mail": "c@b.example", "keys": [KEYS[0]]},
+        "secours": {"mail": "s@b.example", "keys": [KEYS[1]]},
+    },
+    "hosts": {
+        "monts": {
+            "platform": "yunohost",
+            "address": "198.51.100.10",
+            "provider": "p",
+            "datacenter": "d",
+        }
+    },
+}
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> dict[str, Any]:
+    document = copy.deepcopy(BASE)
+    domains = draw(st.lists(st.sampled_from(DOMAINS[1:]), unique=True))
+    boxes = draw(st.lists(st.sampled_from(("contact", "info", "tresorerie")), unique=True))
+    groups = draw(st.lists(st.sampled_from(GROUPS), unique=True))
+    absent = st.sampled_from(({}, {}, {"absent": True}))
+    table: dict[str, Any] = {
+        "main_domain": draw(st.sampled_from(DOMAINS)),
+        "operators": {"alice": {"person": "coordination", "fullname": draw(words)}},
+        "domains": {
+            d: {
+                "certificate": draw(st.sampled_from(("letsencrypt", "self-signed"))),
+                "settings": {"feature.mail.mail_in": draw(st.booleans())},
+            }
+            for d in domains
+        },
+        "mailboxes": {
+            b: {
+                "aliases": draw(
+                    st.lists(st.sampled_from((f"a.{b}@lab.test", f"b.{b}@lab.test")), unique=True)
+                ),
+                "forward": draw(
+                    st.lists(
+                        st.sampled_from(("x@elsewhere.example", "y@elsewhere.example")), unique=True
+                    )
+                ),
+                "quota": draw(st.sampled_from(("0", "3G"))),
+                **draw(absent),
+            }
+            for b in boxes
+        },
+        "groups": {
+            g: {
+                "members": draw(st.lists(st.sampled_from(("alice", *boxes)), unique=True)),
+                **draw(absent),
+            }
+            for g in groups
+        },
+        "settings": {
+            "security.password.passwordless_sudo": draw(st.booleans()),
+            "email.smtp.smtp_relay_port": draw(st.sampled_from((25, 587))),
+        },
+        "firewall": {
+            "8448/tcp": draw(absent),
+            "60-70/udp": {"comment": draw(words).strip("- ") or "x"},
+        },
+        "permissions": {
+            "mail.main": draw(st.lists(st.sampled_from(("all_users", "admins")), unique=True))
+        },
+    }
+    document["hosts"]["monts"]["yunohost"] = table
+    document["services"] = {
+        name: {
+            "role": "app",
+            "host": "monts",
+            "url": f"https://{draw(st.sampled_from(DOMAINS))}/w{name}",
+            "app": {
+                "id": "hextris",
+                "instance": "hextris" if name == "a" else "hextris__2",
+                "label": draw(words),
+                "args": {"language": draw(text)},
+                "access": draw(
+                    st.lists(st.sampled_from(("visitors", "all_users", "admins")), unique=True)
+                ),
+                **draw(absent),
+            },
+        }
+        for name in draw(st.sampled_from(((), ("a",), ("a", "b"))))
+    }
+    return document
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(servers(), wishes())
+def test_the_second_time_there_is_nothing_to_do(
+    tmp_path_factory: pytest.TempPathFactory, state: Pretended, document: dict[str, Any]
+) -> None:
+    # A name is either an account or a group, as on any server.
+    document["hosts"]["monts"]["yunohost"]["groups"].pop("ca", None)
+    want = wanted_of(loaded(tmp_path_factory.mktemp("wish"), document))
+    described = want.accounts
+    try:
+        steps = converge(want, state.read(described, want.panels))
+    except CannotConverge:
+        return
+    before = copy.deepcopy(state)
+    assert len({step.name for step in steps}) == len(steps)
+    for step in steps:
+        state.does(step)  # raises where YunoHost would refuse
+    now = state.read(described, want.panels)
+    left = converge(want, now)
+    assert [step.text for step in left] == []
+    _nobody_else_was_touched(before, state, described)
+
+
+def _nobody_else_was_touched(before: Pretended, after: Pretended, named: frozenset[str]) -> None:
+    for name, user in before.users.items():
+        if name not in named:
+            assert after.users[name] == user
+            assert after.keys.get(name) == before.keys.get(name)
+    for group, members in before.groups.items():
+        if group in after.groups:
+            assert [m for m in members if m not in named] == [
+                m for m in after.groups[group] if m not in named
+            ]
+    assert set(before.apps) - {"hextris", "hextris__2"} <= set(after.apps)
+    assert set(before.domains) <= set(after.domains)
+
+
+# --- one by one ---------------------------------------------------------------------------------
+
+
+def steps(tmp_path: Path, state: Pretended, table: dict[str, Any], **services: Any) -> list[str]:
+    document = copy.deepcopy(BASE)
+    document["hosts"]["monts"]["yunohost"] = table
+    document["services"] = {
+        name: {"role": "app", "host": "monts", **service} for name, service in services.items()
+    }
+    want = wanted_of(loaded(tmp_path, document))
+    return [s.text for s in converge(want, state.read(want.accounts, want.panels))]
+
+
+def obstacles(tmp_path: Path, state: Pretended, table: dict[str, Any], **services: Any) -> str:
+    with pytest.raises(CannotConverge) as raised:
+        steps(tmp_path, state, table, **services)
+    return str(raised.value)
+
+
+def usual() -> Pretended:
+    state = Pretended(
+        domains={"lab.test": "letsencrypt", "blog.lab.test": "self-signed"},
+        settings={"email.smtp.smtp_relay_host": "", "email.smtp.smtp_relay_password": "****"},
+    )
+    for name in ("alice", "member"):
+        state.users[name] = {
+            "username": name,
+            "fullname": name,
+            "mail": f"{name}@lab.test",
+            "mail-alias": [f"secret.{name}@lab.test"],
+            "mail-forward": ["x@private.example"],
+            "mailbox-quota": "0",
+        }
+    state.groups["admins"] = ["alice"]
+    state.keys["alice"] = f'# laptop\n{KEYS[0]} laptop\nrestrict,command="x" {KEYS[1]} watch\n'
+    state.apps["wordpress"] = {
+        "id": "wordpress",
+        "domain": "blog.lab.test",
+        "path": "/",
+        "asks": ["language"],
+        "settings": {"language": "fr_FR"},
+    }
+    state.permissions["wordpress.main"] = {
+        "label": "Blog",
+        "allowed": ["visitors", "all_users", "member"],
+    }
+    return state
+
+
+def site(url: str = "https://blog.lab.test", **app: Any) -> dict[str, Any]:
+    return {"url": url, "app": {"id": "wordpress", **app}}
+
+
+def test_a_person_gets_the_keys_of_the_inventory_and_other_accesses_stay(tmp_path: Path) -> None:
+    said = steps(tmp_path, usual(), {"operators": {"alice": {"person": "secours"}}})
+    assert said == [
+        f"+ SSH key of alice: ssh-ed25519 …{KEYS[1][-12:]}",
+        f"- SSH key of alice: ssh-ed25519 …{KEYS[0][-12:]} laptop",
+    ]
+
+
+def test_an_operator_who_left_keeps_the_account_and_loses_the_rest(tmp_path: Path) -> None:
+    state = usual()
+    state.groups["admins"] = ["alice", "member"]
+    said = steps(
+        tmp_path, state, {"operators": {"alice": {"person": "coordination", "absent": True}}}
+    )
+    assert said[0] == "- alice (coordination) is an admin"
+    assert said[1].startswith("- SSH key of alice")
+    assert len(said) == 2
+
+
+def test_who_may_open_an_app_is_as_written_and_single_members_stay(tmp_path: Path) -> None:
+    assert steps(tmp_path, usual(), {}, site=site(access=["all_users"])) == [
+        "~ permission wordpress.main: - visitors",
+        *CERTIFICATE,
+    ]
+    assert steps(tmp_path, usual(), {}, site=site(access=["visitors"])) == CERTIFICATE
+
+
+CERTIFICATE = [
+    "  diagnosis of DNS and web for blog.lab.test",
+    "~ certificate of blog.lab.test: self-signed → Let's Encrypt",
+]
+
+
+def test_a_certificate_waits_for_names_to_lead_here(tmp_path: Path) -> None:
+    document = copy.deepcopy(BASE)
+    document["services"] = {"site": {"role": "app", "host": "monts", **site()}}
+    want = wanted_of(loaded(tmp_path, document))
+    found = converge(want, usual().read(want.accounts))
+    assert [(s.stage, s.text) for s in found] == [("activate", text) for text in CERTIFICATE]
+
+
+def test_a_new_account_asks_for_its_secret_and_never_carries_it(tmp_path: Path) -> None:
+    document = copy.deepcopy(BASE)
+    document["hosts"]["monts"]["yunohost"] = {"mailboxes": {"contact": {"quota": "2G"}}}
+    want = wanted_of(loaded(tmp_path, document))
+    (step,) = converge(want, usual().read(want.accounts))
+    assert step.prompts == ("host.monts.ynh.contact",) * 2
+    assert "--password" not in step.argv
+
+
+def test_a_hidden_setting_is_set_with_its_first_neighbour_that_changes(tmp_path: Path) -> None:
+    relay = {
+        "email.smtp.smtp_relay_host": "relay.example",
+        "email.smtp.smtp_relay_password": "secret:relay",
+    }
+    state = usual()
+    assert len(steps(tmp_path, state, {"settings": relay})) == 2
+    state.settings["email.smtp.smtp_relay_host"] = "relay.example"
+    assert steps(tmp_path, state, {"settings": relay}) == []
+
+
+def test_panels_are_compared_with_what_the_app_says_else_with_its_settings(tmp_path: Path) -> None:
+    state = usual()
+    state.apps["wordpress"]["settings"]["with_sftp"] = 1
+    service = site(panel={"main.sftp.with_sftp": True})
+    assert steps(tmp_path, state, {}, site=service) == CERTIFICATE
+    state.panels["wordpress"] = {"main.sftp.with_sftp": "no"}
+    assert "~ app wordpress: main.sftp.with_sftp: no → yes" in steps(
+        tmp_path, state, {}, site=service
+    )
+    state.panels["wordpress"] = {"main.sftp.other": "no"}
+    assert "has no such option" in obstacles(tmp_path, state, {}, site=service)
+
+
+@pytest.mark.parametrize(
+    ("table", "services", "said"),
+    [
+        ({"settings": {"no.such.thing": 1}}, {}, "YunoHost has no such setting"),
+        ({"settings": {"email.smtp.smtp_relay_password": "x"}}, {}, "is a password"),
+        (
+            {"settings": {"email.smtp.smtp_relay_host": "secret:x"}},
+            {},
+            "none of what YunoHost keeps",
+        ),
+        ({"domains": {"lab.test": {"absent": True}}}, {}, "is the main domain"),
+        ({"domains": {"blog.lab.test": {"absent": True}}}, {}, "is used by wordpress"),
+        ({"domains": {"lab.test": {"settings": {"dns.x.y": 1}}}}, {}, "cannot be read back"),
+        ({"operators": {"admins": {"person": "secours"}}}, {}, "is the name of a group"),
+        ({"mailboxes": {"postmaster": {}}}, {}, "keeps for itself"),
+        ({"mailboxes": {"c": {"aliases": ["root@lab.test"]}}}, {}, "belongs to the admins"),
+        ({"mailboxes": {"c": {"aliases": ["c@else.test"]}}}, {}, "is no domain of this server"),
+        (
+            {"operators": {"alice": {"person": "secours", "absent": True}}},
+            {},
+            "nobody would be admin",
+        ),
+        ({"groups": {"member": {}}}, {}, "is the name of an account"),
+        ({"permissions": {"nope.main": []}}, {}, "there is no such permission"),
+        ({"permissions": {"wordpress.main": ["nobody"]}}, {}, "there is no group nobody"),
+        ({"firewall": {"22/tcp": {"absent": True}}}, {}, "is how Relève comes in"),
+        (
+            {},
+            {"x": {"url": "https://blog.lab.test/x", "app": {"id": "hextris"}}},
+            "taken by wordpress",
+        ),
+        (
+            {},
+            {"x": {"url": "https://lab.test/x", "app": {"id": "hextris", "instance": "wordpress"}}},
+            "is wordpress there, not hextris",
+        ),
+        (
+            {},
+            {
+                "x": {
+                    "url": "https://lab.test/x",
+                    "app": {"id": "hextris", "instance": "hextris__2"},
+                }
+            },
+            "would call the new app hextris, not hextris__2",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_changes(
+    tmp_path: Path, table: dict[str, Any], services: dict[str, Any], said: str
+) -> None:
+    assert said in obstacles(tmp_path, usual(), table, **services)
+
+
+def test_an_app_that_is_listed_and_not_there_stands_in_the_way(tmp_path: Path) -> None:
+    state = usual()
+    del state.permissions["wordpress.main"]
+    assert "yunohost app remove wordpress" in obstacles(tmp_path, state, {}, site=site())
+
+
+@pytest.mark.parametrize("version", ["11.2.30", "12.0.9", ""])
+def test_an_older_server_is_refused(tmp_path: Path, version: str) -> None:
+    state = usual()
+    state.version = version
+    assert "needs 12.1" in obstacles(tmp_path, state, {})
+
+
+def test_a_blank_host_is_said_to_be_one() -> None:
+    with pytest.raises(CannotConverge, match="not set up"):
+        converge(Wanted("monts"), Server(installed=False))
+
+
+def test_types_of_the_inventory_are_asked_as_they_are() -> None:
+    from inventories import model
+
+    assert fits(model.Scalar, True)
+    assert fits(model.Scalar, "x\ny")
+    assert not fits(model.Scalar, 1.5)
+    assert not fits(model.Domain, "UPPER.test")
