@@ -17,7 +17,8 @@ _HISTORY = 300
 @dataclass(frozen=True)
 class Applied:
     """The last deploy (`digest`, `at`, `who`, `releve`), the digests before it, and the SHA-256 of
-    each file as deployed. Empty for a host that never had one."""
+    each file as deployed. `picture`: what the platform was left like, in its own words (only
+    YunoHost has any). Empty for a host that never had one."""
 
     digest: str = ""
     at: str = ""
@@ -25,6 +26,7 @@ class Applied:
     releve: str = ""
     history: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    picture: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class DamagedError(Exception):
@@ -44,6 +46,7 @@ def parse(text: str) -> Applied:
             releve=str(value["releve"]),
             history=tuple(str(digest) for digest in value["history"]),
             files={str(path): str(digest) for path, digest in value["files"].items()},
+            picture={str(area): dict(things) for area, things in value.get("picture", {}).items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(
@@ -63,6 +66,7 @@ def render(applied: Applied) -> str:
         "releve": applied.releve,
         "history": list(applied.history),
         "files": dict(sorted(applied.files.items())),
+        **({"picture": applied.picture} if applied.picture else {}),
     }
     return json.dumps(value, indent=1) + "\n"
 
@@ -95,15 +99,24 @@ def after(
     releve: str,
     placed: Mapping[str, str],
     found: Mapping[str, str],
+    picture: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Applied:
     """What to remember after a deploy; `before` itself when nothing is new.
 
     `placed`: path -> SHA-256 of what this deploy saw to; `found`: what the files of `before`
     were when it began. A file that is gone and that nothing placed again is forgotten.
+    `picture`: what the platform is like now; None: nobody looked.
     """
     files = {path: old for path, old in before.files.items() if path in found}
     files.update(placed)
-    if digest == before.digest and files == dict(before.files) and releve == before.releve:
+    seen = before.picture if picture is None else picture
+    same = (digest, files, releve, seen) == (
+        before.digest,
+        dict(before.files),
+        before.releve,
+        before.picture,
+    )
+    if same:
         return before
     history = [old for old in before.history if old != digest]
     if before.digest and before.digest != digest and before.digest not in history:
@@ -116,4 +129,5 @@ def after(
         releve=releve,
         history=tuple([*history, digest][-_HISTORY:]),
         files=files,
+        picture=seen,
     )

@@ -69,8 +69,16 @@ def begin(host: Any, wanted: Host, inventory: Inventory) -> None:
 
 
 def _note(host: Any, kind: str, **values: Any) -> None:
+    data = host.connector_data
     if kind == "file":
-        host.connector_data["releve_placed"][values["path"]] = values["sha256"]
+        data["releve_placed"][values["path"]] = values["sha256"]
+    elif kind == "picture":
+        # The first is what the last deploy is compared with, the last is what is remembered.
+        if "releve_picture" not in data and (
+            lines := values["told"](data["releve_applied"].picture)
+        ):
+            emit("by hand", host=host.name, since=data["releve_applied"].at, lines=list(lines))
+        data["releve_picture"] = values["picture"]
     else:
         emit(kind, host=host.name, op=host.current_op_hash, **values)
 

@@ -101,7 +101,7 @@ def merged(first: Report, second: Report) -> Report:
             continue
         two.changes[:0] = one.changes
         two.warnings[:0] = one.warnings
-        two.drift, two.drift_since = one.drift, one.drift_since
+        two.drift, two.drift_since, two.by_hand = one.drift, one.drift_since, one.by_hand
         hosts[name] = two
     return Report(
         dry=first.dry,

@@ -35,6 +35,7 @@ def remember() -> Generator[FileUploadCommand, None, None]:
         releve=version("releve"),
         placed=placed,
         found=data["releve_found"],
+        picture=data.get("releve_picture"),
     )
     if entry is before:
         return

@@ -19,7 +19,8 @@ class Change:
 
 @dataclass
 class HostReport:
-    """One host. `drift`: (path, "changed" or "removed") by hand since `drift_since`."""
+    """One host. `drift`: (path, "changed" or "removed") by hand since `drift_since`. `by_hand`:
+    what else was, in the platform's words, and how to keep it."""
 
     host: str
     state: State = "ok"
@@ -31,6 +32,7 @@ class HostReport:
     unremembered: bool = False  # in a plan: this inventory is not the one written down there
     drift: tuple[tuple[str, str], ...] = ()
     drift_since: str = ""
+    by_hand: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

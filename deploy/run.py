@@ -179,6 +179,9 @@ def _take(
     elif kind == "drift":
         host.drift = tuple((path, what) for path, what in event["files"])
         host.drift_since = event["since"]
+    elif kind == "by hand":
+        host.by_hand = tuple(event["lines"])
+        host.drift_since = event["since"]
     elif kind == "operation":
         name = event["name"].replace(" | ", ": ")
         if not event["ok"] and event["ignored"]:

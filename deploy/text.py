@@ -46,9 +46,10 @@ def result(report: Report) -> str:
 
 def _host(host: HostReport, verb: str, *, details: bool = True) -> list[str]:
     lines = []
-    if host.drift:
+    if host.drift or host.by_hand:
         lines.append(f"  changed by hand since the last deploy ({host.drift_since}):")
         lines += [f"    {path} ({what})" for path, what in host.drift]
+        lines += [f"    {line}" for line in host.by_hand]
     for change in host.changes:
         lines.append(f"  {verb}: {change.operation}")
         if details:

@@ -360,7 +360,9 @@ def _groups(wanted: Wanted, server: Server) -> Iterator[Step]:
         if known is None:
             yield Step(f"group {name}", f"+ group {name}", commands.group_create(name), "people")
         has = known.members & wanted.accounts if known else frozenset()
-        asked = frozenset(group.members if group.members is not None else has)
+        asked = frozenset(group.members if group.members is not None else has) - {
+            name for name, mailbox in wanted.mailboxes.items() if mailbox.absent
+        }
         if new := sorted(asked - has):
             yield Step(
                 f"group {name} has",
@@ -368,7 +370,7 @@ def _groups(wanted: Wanted, server: Server) -> Iterator[Step]:
                 commands.group_add(name, new),
                 "people",
             )
-        if gone := sorted(has - asked):
+        if gone := sorted((has - asked) & server.names):
             yield Step(
                 f"group {name} has not",
                 f"~ group {name}: - {', '.join(gone)}",

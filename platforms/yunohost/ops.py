@@ -23,7 +23,7 @@ from pyinfra.context import host, state
 from inventories.model import Host, Installer
 from inventories.secrets import SecretsError
 from platforms import ops
-from platforms.yunohost import commands, durable, looking, passwords
+from platforms.yunohost import commands, drift, durable, looking, passwords
 from platforms.yunohost.answers import Answer, UnreadableError
 from platforms.yunohost.arguments import Arguments, ArgumentsError, manifest
 from platforms.yunohost.converge import (
@@ -410,6 +410,7 @@ def steps(wanted: Wanted, stage: str, first: bool = False) -> Generator[Any, Non
         yield FunctionCommand(_nothing, (), {})
         return
     todo = planned(wanted, now, stage)
+    _pictured(now, wanted, todo)
     for one in todo:
         ops.note("diff", path="", text=one.text)
         if new := missing_secrets(one.secrets):
@@ -418,12 +419,27 @@ def steps(wanted: Wanted, stage: str, first: bool = False) -> Generator[Any, Non
         yield step(partial(task, one, wanted.host))
     if not todo or not state.is_executing:
         return
-    left = [one.text for one in planned(wanted, server(wanted), stage)]
+    after = server(wanted)
+    left = [one.text for one in planned(wanted, after, stage)]
+    _pictured(after, wanted, ())
     if left:
         raise NotAsWantedError(
             f"{wanted.host}: every command ended without an error, and this is not as wanted "
             "all the same:\n" + "\n".join(left) + "\nLook at `yunohost log list` there."
         )
+
+
+def _pictured(now: Server, wanted: Wanted, todo: Sequence[Step]) -> None:
+    """Hand over what the server is like now, and what to say of it when the last deploy left it
+    otherwise."""
+    if not now.installed:
+        return
+    seen = drift.picture(now, wanted)
+
+    def told(before: drift.Picture) -> tuple[str, ...]:
+        return drift.told(drift.differences(before, seen), todo, now, wanted)
+
+    ops.note("picture", picture=seen, told=told)
 
 
 def _foretell(wanted: Wanted, stage: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from deploy.applied import Applied, DamagedError, after, drift, is_older, parse, render
 
 
-def next_one(before: Applied, digest: str, **more: dict[str, str]) -> Applied:
-    values: dict[str, dict[str, str]] = {"placed": {}, "found": dict(before.files), **more}
+def next_one(before: Applied, digest: str, **more: Any) -> Applied:
+    values: dict[str, Any] = {"placed": {}, "found": dict(before.files), **more}
     return after(before, digest=digest, at="then", who="me", releve="1", **values)
 
 
@@ -40,6 +42,14 @@ def test_a_file_that_is_gone_and_not_placed_again_is_forgotten() -> None:
     found = {"/kept": "1"}
     files = next_one(before, "two", placed={"/back": "3"}, found=found).files
     assert files == {"/kept": "1", "/back": "3"}
+
+
+def test_a_picture_is_kept_until_somebody_looks_again() -> None:
+    before = next_one(Applied(), "one", picture={"setting": {"x": "1"}})
+    assert next_one(before, "one") is before
+    assert next_one(before, "one", picture={"setting": {"x": "1"}}) is before
+    assert next_one(before, "one", picture={"setting": {"x": "2"}}).picture["setting"] == {"x": "2"}
+    assert parse(render(before)) == before
 
 
 def test_survives_being_written_and_read() -> None:
