@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "check": ("cli.check", "check", "Say whether services are reachable and well."),
     "backup": ("cli.backup", "backup", "Save, list, verify and prune copies."),
     "restore": ("cli.restore", "restore", "Bring a service's data back."),
+    "upgrade": ("cli.upgrade", "upgrade", "Upgrade services and packages; undo what goes wrong."),
     "rebuild": ("cli.rebuild", "rebuild", "Bring a lost host back on a blank one."),
     "drill": ("cli.drill", "drill", "Rehearse the loss of a host, and write the evidence."),
     "lab": ("cli.lab", "lab", "Throwaway hosts on this machine."),
