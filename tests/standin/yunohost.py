@@ -494,28 +494,40 @@ def lock(path: Path, timeout: int | None) -> Iterator[None]:
         yield
 
 
-def ask(message: str, times: int = 1) -> str:
-    """Ask for a password on the terminal, as often as is said (recording 067)."""
+def ask(message: str, times: int = 1, prefill: str = "") -> str:
+    """Ask for a password on the terminal, as often as is said (recording 067).
+
+    What is set already stands in the line and must be rubbed out first (utils/form.py of
+    12.1.25): else what is typed is added to it.
+    """
     if not os.isatty(1):
         raise Failure("Not a tty, can't do interactive prompts")
     answers = []
     for turn in range(times):
         print(f"Confirm {message[0].lower()}{message[1:]}: " if turn else f"{message}: ", end="")
         sys.stdout.flush()
-        answers.append(_hidden_line())
+        answers.append(_hidden_line(prefill))
         print()
     if len(set(answers)) != 1:
         raise Failure("Values don't match")
     return answers[0]
 
 
-def _hidden_line() -> str:
+def _hidden_line(line: str) -> str:
     old = termios.tcgetattr(0)
-    quiet = copy.deepcopy(old)
-    quiet[3] &= ~termios.ECHO
-    termios.tcsetattr(0, termios.TCSADRAIN, quiet)
+    raw = copy.deepcopy(old)
+    raw[3] &= ~(termios.ECHO | termios.ICANON)
+    termios.tcsetattr(0, termios.TCSADRAIN, raw)
+    typed = bytearray(line.encode())
     try:
-        return sys.stdin.readline().rstrip("\r\n")
+        while (byte := os.read(0, 1)) not in (b"\r", b"\n", b""):
+            if byte == b"\x15":  # control-U
+                typed.clear()
+            elif byte == b"\x7f":
+                del typed[-1:]
+            else:
+                typed += byte
+        return typed.decode()
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, old)
 
@@ -1287,7 +1299,8 @@ def app_config_set(y: Server, a: Any) -> None:
         raise Failure("No config panel found.")
     if a.key not in panel:
         raise Failure(f"The filter key '{a.key}' is incorrect.")
-    panel[a.key] = a.value
+    value = a.value
+    panel[a.key] = ask(a.key, prefill=str(panel[a.key])) if value is None else value
     y.success("Config updated as expected")
 
 
@@ -1308,6 +1321,8 @@ def settings_get(y: Server, a: Any) -> Any:
 def settings_set(y: Server, a: Any) -> None:
     if a.key not in y.s["settings"]:
         raise Failure(f"The filter key '{a.key}' is incorrect.")
+    if a.value is None:
+        a.value = ask(a.key, prefill=y.s["settings"][a.key])
     if y.s["settings"][a.key] in ("yes", "no"):
         if a.value.lower() not in ("yes", "no", "0", "1", "true", "false"):
             raise Failure(f"Pick a valid value for the argument '{a.key}': yes/no")
