@@ -290,8 +290,9 @@ _COLUMNS = (
     "mailbox-quota",
     "groups",
 )
-# What YunoHost takes as each half of a name in such a file (user.py of 12.1.25).
-_HALF = re.compile(r"(?:[^\W\d_]{1,30}[ ,.'-]{0,3})+")
+# What YunoHost takes as each half of a name in such a file, said so that no name takes long to
+# refuse (its own pattern, in user.py of 12.1.25, does).
+_HALF = re.compile(r"[^\W\d_]+(?:[ ,.'-]{1,3}[^\W\d_]+)*[ ,.'-]{0,3}")
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,18 @@ def _is(kind: str, text: str) -> str:
     return text
 
 
+def _fullname(text: str) -> str:
+    """A full name as YunoHost takes it, by a pattern that says the same as its own: letters and
+    digits of any script, and between them one to three of space , . ' -
+    """
+    if not re.fullmatch(r"[^\W_]+(?:[ ,.'-]{1,3}[^\W_]+)*[ ,.'-]{0,3}", _sendable(text)):
+        raise ValueError(
+            f"{text!r} is no full name as YunoHost takes it: letters and digits, and between them "
+            "at most three of space , . ' -"
+        )
+    return text
+
+
 def _all(kind: str, texts: Sequence[str]) -> Argv:
     if isinstance(texts, str):
         raise TypeError("give a sequence of texts, not one text")
@@ -289,7 +301,8 @@ def postinstall(domain: str, user: str, fullname: str, timeout: int = LOCK_TIMEO
         _is("domain", domain),
         "--username",
         _is("user name", user),
-        *_option("--fullname", fullname),
+        "--fullname",
+        _fullname(fullname),
         "--ignore-dyndns",
         "--i-have-read-terms-of-services",
     )
@@ -443,7 +456,8 @@ def user_create(
         "user",
         "create",
         _is("user name", name),
-        *_option("--fullname", fullname),
+        "--fullname",
+        _fullname(fullname),
         "--domain",
         _is("domain", domain),
         *(("--mailbox-quota", _is("quota", quota)) if quota != "0" else ()),
@@ -474,7 +488,7 @@ def user_update(
     """Change what is given, nothing else; never the password. Repeatable (seen: 074, 076)."""
     words: list[str] = []
     if fullname is not None:
-        words += _option("--fullname", fullname)
+        words += ("--fullname", _fullname(fullname))
     if mail is not None:
         words += ("--mail", _is("mail address", mail))
     lists = (
