@@ -210,11 +210,12 @@ def test_results_are_for_root_alone(below: Path) -> None:
 
 
 def test_what_takes_too_long_is_stopped_with_its_children(below: Path) -> None:
-    commands = [{"argv": ["sh", "-c", "sleep 62.5 & wait"]}, {"argv": ["echo", "no"]}]
+    number = f"62.{os.getpid()}"  # told from those of another run of this test
+    commands = [{"argv": ["sh", "-c", f"sleep {number} & wait"]}, {"argv": ["echo", "no"]}]
     result = run(below, step="s1", commands=commands, timeout=0.5)
     assert (result["error"], len(result["commands"])) == ("timeout", 1)
     left = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
-    assert b"sleep\x0062.5\x00" not in left
+    assert f"sleep\0{number}\0".encode() not in left
 
 
 def test_one_at_a_time(below: Path, tmp_path: Path) -> None:
