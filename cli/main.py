@@ -17,6 +17,7 @@ import click
 VERBS: dict[str, tuple[str, str, str]] = {
     "validate": ("cli.validate", "validate", "Say everything that is wrong with an inventory."),
     "secrets": ("cli.secrets", "secrets", "Edit the secrets beside an inventory."),
+    "adopt": ("cli.adopt", "adopt", "Describe a YunoHost server that is there as an inventory."),
     "plan": ("cli.plan", "plan", "Show what a deploy would change."),
     "deploy": ("cli.deploy", "deploy", "Bring hosts to what the inventory says."),
     "check": ("cli.check", "check", "Say whether services are reachable and well."),

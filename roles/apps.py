@@ -42,3 +42,30 @@ def needs_of(inventory: Inventory, host_id: str) -> Needs:
         domains=tuple(dict.fromkeys(name for one in found for name in one.domains)),
         mailboxes=tuple(dict.fromkeys(name for one in found for name in one.mailboxes)),
     )
+
+
+def roles_of_apps() -> dict[str, str]:
+    """App of the catalog → the role that stands on it; for describing a server that is there."""
+    out: dict[str, str] = {}
+    for name, role in SERVICES.items():
+        on = role.on.get("yunohost")
+        if on is None or isinstance(on.app, Absent) or name == "app":
+            continue
+        table = {"role": name, "host": "x", "url": "https://x.example", "settings": role.settings()}
+        inventory = Inventory.model_validate(
+            {
+                "schema": 1,
+                "organisation": {"name": "x", "contact": "x@x.example"},
+                "hosts": {
+                    "x": {
+                        "platform": "yunohost",
+                        "address": "192.0.2.1",
+                        "provider": "x",
+                        "datacenter": "x",
+                    }
+                },
+                "services": {"x": table},
+            }
+        )
+        out[on.app(inventory.services["x"], inventory).id] = name
+    return out

@@ -313,7 +313,7 @@ def _operators(writer: _Writer) -> tuple[dict[str, Any], dict[str, Any]]:
             writer.missing.append(f"the SSH keys of {name}: add those that are right")
         if not keys:
             writer.missing.append(f"an SSH key for {name}, who needs one to work with Relève")
-        person = _slug(name, people)
+        person = slug(name, people)
         people[person] = {
             "mail": account.mail
             if fits(model.Mail, account.mail)
@@ -339,7 +339,7 @@ def _account(writer: _Writer, account: Account) -> dict[str, Any]:
     return out
 
 
-def _slug(text: str, taken: Collection[str]) -> str:
+def slug(text: str, taken: Collection[str]) -> str:
     """A name for a table of the inventory that is not taken yet."""
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     plain = (plain if plain[:1].isalpha() else f"x-{plain}".strip("-"))[:24].rstrip("-")
@@ -419,7 +419,7 @@ def _services(writer: _Writer, host: str, roles: Mapping[str, str]) -> dict[str,
         if not writer.fits(model.AppId, app.id, f"the app {app.id}: a name of another form"):
             continue
         role = roles.get(app.manifest, "app")
-        name = _slug(app.id, out)
+        name = slug(app.id, out)
         out[name] = {"role": role, "host": host, "url": url, "app": _app(writer, app, role, roles)}
         if not app.backs_up:
             writer.missing.append(
