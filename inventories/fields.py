@@ -48,6 +48,7 @@ _TEXT = "a text in double quotes"
 _URL = 'an address such as "https://forum.atelier.example"'
 _IP = 'an IP address such as "198.51.100.10"'
 _KEY = 'the one line of a .pub file, such as "ssh-ed25519 AAAA…"'
+_ACCOUNT = "a name of lower-case letters, digits, _ and . (no hyphen)"
 _SCALAR = 'a text in double quotes, a whole number, true, false, or "secret:NAME"'
 _PORT = "a whole number from 1 to 65535"
 _PLACE = 'the name that the provider gives to the place, such as "GRA"'
@@ -90,8 +91,12 @@ RIGHT: dict[str, str] = {
     "hosts.*.yunohost.mailboxes.*.domain": "a domain name such as atelier.example",
     "hosts.*.yunohost.mailboxes.*.aliases": f"a list of {_MAIL}",
     "hosts.*.yunohost.mailboxes.*.forward": f"a list of {_MAIL}",
+    "hosts.*.yunohost.mailboxes.*.aliases.*": _MAIL,
+    "hosts.*.yunohost.mailboxes.*.forward.*": _MAIL,
     "hosts.*.yunohost.mailboxes.*.quota": 'a number and b, k, M, G or T, such as "2G"',
     "hosts.*.yunohost.groups.*.members": "a list of operators and mailboxes of this host",
+    "hosts.*.yunohost.groups.*.members.*": _ACCOUNT,
+    "hosts.*.yunohost.permissions.*.*": _ACCOUNT,
     "hosts.*.yunohost.permissions.*": 'a list of groups, such as ["all_users"]',
     "repositories.*.url": '"ssh-append://USER@HOST/NAME", NAME of lower-case letters and digits',
     "repositories.*.host": "the name of one of the hosts",
@@ -122,6 +127,7 @@ RIGHT: dict[str, str] = {
     "services.*.app.branch": 'the name of a branch, such as "main"',
     "services.*.app.label": _TEXT,
     "services.*.app.access": 'a list of groups, such as ["visitors"]',
+    "services.*.app.access.*": _ACCOUNT,
     "services.*.app.args.*": _SCALAR,
     "services.*.app.panel.*": _SCALAR,
     "external.*.name": _TEXT,

@@ -376,6 +376,87 @@ def _platforms(inventory: Inventory, around: Around) -> Iterator[Judgement]:
                 )
 
 
+def _only_on_yunohost(inventory: Inventory, _: Around) -> Iterator[Judgement]:
+    for host in inventory.hosts.values():
+        if host.yunohost is not None and host.platform != "yunohost":
+            yield Judgement(
+                "yunohost",
+                "error",
+                f"hosts.{host.id}.yunohost",
+                f"describes a YunoHost server, and this host runs {host.platform}",
+                'Remove it, or write platform = "yunohost"',
+            )
+    for service in inventory.services.values():
+        platform = inventory.hosts[service.host].platform
+        if service.app is not None and platform != "yunohost":
+            yield Judgement(
+                "yunohost",
+                "error",
+                f"services.{service.id}.app",
+                f"describes an app of YunoHost, and {service.host} runs {platform}",
+                "Remove it, or use a host that runs YunoHost",
+            )
+
+
+def _instances(inventory: Inventory, _: Around) -> Iterator[Judgement]:
+    """Two services that would be one app on the server."""
+    for host in inventory.hosts.values():
+        seen: dict[str, str] = {}
+        for service in inventory.services_on(host.id) if host.platform == "yunohost" else ():
+            app = service.app
+            instance = (app and (app.instance or app.id)) or service.role
+            if instance in seen:
+                yield Judgement(
+                    "instances",
+                    "error",
+                    f"services.{service.id}",
+                    f"would be the app {instance} on {host.id}, as {seen[instance]} is",
+                    f'Name each: app = {{ instance = "{instance}__2" }} for the second one',
+                )
+            seen.setdefault(instance, service.id)
+
+
+def _domains_in_use(inventory: Inventory, _: Around) -> Iterator[Judgement]:
+    for host in inventory.hosts.values():
+        table = host.yunohost
+        for name, domain in table.domains.items() if table else ():
+            used = [
+                f"services.{s.id}"
+                for s in inventory.services_on(host.id)
+                if s.domain == name and not (s.app and s.app.absent)
+            ]
+            if table and name == table.main_domain:
+                used.append("main_domain")
+            if domain.absent and used:
+                yield Judgement(
+                    "domain-in-use",
+                    "error",
+                    f'hosts.{host.id}.yunohost.domains."{name}"',
+                    f"is absent and used by {', '.join(used)}",
+                    "Move that first, or keep the domain",
+                )
+
+
+def _shut_out(inventory: Inventory, _: Around) -> Iterator[Judgement]:
+    for host in inventory.hosts.values():
+        if host.yunohost is None or host.platform != "yunohost":
+            continue
+        people = [
+            inventory.people.get(operator.person)
+            for operator in host.yunohost.operators.values()
+            if not operator.absent
+        ]
+        if not any(person is not None and person.ssh_keys for person in people):
+            yield Judgement(
+                "operators",
+                "warning",
+                f"hosts.{host.id}.yunohost.operators",
+                "nobody with an SSH key is an operator: YunoHost lets root in from private "
+                "networks only",
+                "Name a person with an SSH key",
+            )
+
+
 def _secrets(inventory: Inventory, around: Around) -> Iterator[Judgement]:
     named = [
         *(a.url for a in inventory.alerts.values()),
@@ -411,5 +492,9 @@ RULES: dict[str, Rule] = {
     "zone": _zones,
     "ttl": _ttl,
     "platform": _platforms,
+    "yunohost": _only_on_yunohost,
+    "instances": _instances,
+    "domain-in-use": _domains_in_use,
+    "operators": _shut_out,
     "secrets-file": _secrets,
 }

@@ -28,6 +28,7 @@ def references(
         *_hosts(document, host_roles),
         *_repositories(document),
         *_people(document),
+        *_accounts(document),
         *_addresses(document),
     ]
 
@@ -116,6 +117,36 @@ def _people(document: Mapping[str, Any]) -> Iterator[Located]:
     for number, entry in enumerate(entries if isinstance(entries, list) else ()):
         if isinstance(entry, dict):
             yield from _unknown(("acknowledge", number, "by"), entry.get("by"), people, "people")
+
+
+def _accounts(document: Mapping[str, Any]) -> Iterator[Located]:
+    """Accounts of a YunoHost server: whose they are, and who is in a group."""
+    people = _table(document, "people")
+    for host, entry in _entries(document, "hosts"):
+        server = _table(entry, "yunohost")
+        at: tuple[Step, ...] = ("hosts", host, "yunohost")
+        operators, boxes = _table(server, "operators"), _table(server, "mailboxes")
+        for name, operator in _entries(server, "operators"):
+            steps: tuple[Step, ...] = (*at, "operators", name, "person")
+            yield from _unknown(steps, operator.get("person"), people, "people")
+            if name in boxes:
+                yield (
+                    (*at, "mailboxes", name),
+                    Problem(
+                        dotted((*at, "mailboxes", name)),
+                        "is one of the operators as well",
+                        "Keep one of them: an account is somebody's, or a duty and nobody's own",
+                    ),
+                )
+        present = [
+            *operators,
+            *(n for n, box in boxes.items() if not (isinstance(box, dict) and box.get("absent"))),
+        ]
+        for name, group in _entries(server, "groups"):
+            members = group.get("members")
+            for number, member in enumerate(members if isinstance(members, list) else ()):
+                steps = (*at, "groups", name, "members", number)
+                yield from _unknown(steps, member, present, "operators and mailboxes of this host")
 
 
 def _addresses(document: Mapping[str, Any]) -> Iterator[Located]:

@@ -131,6 +131,7 @@ def _keys_beside(loc: tuple[Step, ...], model: type[BaseModel]) -> list[str]:
     """The keys that the table around `loc` may have."""
     current: Any = model
     for step in loc[:-1]:
+        current = _one_of(current)
         if isinstance(current, type) and issubclass(current, BaseModel):
             field = next((f for n, f in current.model_fields.items() if step in (n, f.alias)), None)
             current = field.annotation if field else None
@@ -141,6 +142,7 @@ def _keys_beside(loc: tuple[Step, ...], model: type[BaseModel]) -> list[str]:
         arguments = getattr(current, "__args__", ())
         if arguments and isinstance(step, int):
             current = arguments[0]
+    current = _one_of(current)
     if isinstance(current, type) and issubclass(current, BaseModel):
         # `id` is the name of the table itself, unless a file may leave it out.
         return [
@@ -149,3 +151,10 @@ def _keys_beside(loc: tuple[Step, ...], model: type[BaseModel]) -> list[str]:
             if n != "id" or not f.is_required()
         ]
     return []
+
+
+def _one_of(annotation: Any) -> Any:
+    """The model in `Model | None`; anything else as it is."""
+    arguments = getattr(annotation, "__args__", ())
+    others = [a for a in arguments if a is not type(None)]
+    return others[0] if len(others) == 1 and len(arguments) == 2 else annotation

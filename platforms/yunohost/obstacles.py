@@ -201,6 +201,14 @@ def _apps(wanted: Wanted, server: Server) -> Iterator[Obstacle]:
                         f"{''.join(at)} is taken by {other} there",
                         "Choose another address, or move that app first",
                     )
+            for rival in in_order(wanted):
+                if rival.instance != app.instance and _collide(place, (rival.domain, rival.path)):
+                    yield Obstacle(
+                        f"{path}.url",
+                        f"YunoHost cannot have it beside that of {rival.service}: an app at the "
+                        "root of a domain has it alone",
+                        "Give one of them a domain of its own",
+                    )
         panel = server.panels.get(app.instance)
         for key, value in app.panel.items():
             if panel is not None and key not in panel:

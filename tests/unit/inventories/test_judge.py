@@ -93,7 +93,9 @@ def test_each_rule_speaks_and_can_be_acknowledged(
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule for rule, *_ in CASES} == set(RULES)
+    # Those that are about YunoHost servers have tests of their own below.
+    others = {"yunohost", "instances", "domain-in-use", "operators"}
+    assert {rule for rule, *_ in CASES} | others == set(RULES)
 
 
 def test_nobody_is_an_error(tmp_path: Path) -> None:
@@ -125,3 +127,60 @@ def test_an_acknowledgement_that_does_not_hold_is_an_error_and_silences_nothing(
         ("acknowledgement", path),
         ("hds", "repositories.coffre"),
     ]
+
+
+def on_yunohost() -> dict[str, Any]:
+    document = good()
+    document["hosts"]["monts"]["platform"] = "yunohost"
+    document["hosts"]["monts"]["yunohost"] = {
+        "main_domain": "atelier.example",
+        "operators": {"claire": {"person": "coordination"}},
+    }
+    return document
+
+
+def rules(tmp_path: Path, document: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [(j.rule, j.level, j.path) for j in said(tmp_path, document)]
+
+
+def test_a_yunohost_server_that_is_right_has_nothing_to_be_said(tmp_path: Path) -> None:
+    assert rules(tmp_path, on_yunohost()) == []
+
+
+def test_what_only_yunohost_knows_is_wrong_elsewhere(tmp_path: Path) -> None:
+    document = good()
+    document["hosts"]["monts"]["yunohost"] = {}
+    document["services"]["site"]["app"] = {"label": "x"}
+    assert rules(tmp_path, document) == [
+        ("yunohost", "error", "hosts.monts.yunohost"),
+        ("yunohost", "error", "services.site.app"),
+    ]
+
+
+def test_two_services_of_one_role_need_names_of_their_own(tmp_path: Path) -> None:
+    document = on_yunohost()
+    document["services"]["blog"] = {
+        **document["services"]["site"],
+        "url": "https://b.atelier.example",
+    }
+    assert rules(tmp_path, document) == [("instances", "error", "services.blog")]
+    document["services"]["blog"]["app"] = {"instance": "wordpress__2"}
+    assert rules(tmp_path, document) == []
+
+
+def test_a_domain_in_use_cannot_go(tmp_path: Path) -> None:
+    document = on_yunohost()
+    table = document["hosts"]["monts"]["yunohost"]
+    table["domains"] = {"atelier.example": {"absent": True}}
+    (found,) = said(tmp_path, document)
+    assert (found.rule, found.level) == ("domain-in-use", "error")
+    assert "services.site, main_domain" in found.message
+
+
+def test_an_operator_without_a_key_lets_nobody_in(tmp_path: Path) -> None:
+    document = on_yunohost()
+    document["people"]["coordination"]["keys"] = []
+    assert ("operators", "warning", "hosts.monts.yunohost.operators") in rules(tmp_path, document)
+    document = on_yunohost()
+    document["hosts"]["monts"]["yunohost"]["operators"]["claire"]["absent"] = True
+    assert ("operators", "warning", "hosts.monts.yunohost.operators") in rules(tmp_path, document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -59,7 +60,7 @@ def test_what_would_be_right_is_said_of_keys_that_exist() -> None:
     known = set(keys(Inventory))
     for pattern in RIGHT:
         parent_of_known = any(k.startswith(pattern + ".") for k in known)
-        assert pattern.removesuffix(".*") in known or parent_of_known, pattern
+        assert re.sub(r"(\.\*)+$", "", pattern) in known or parent_of_known, pattern
 
 
 def test_names_are_described_where_names_are_chosen() -> None:
