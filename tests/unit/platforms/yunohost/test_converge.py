@@ -226,6 +226,9 @@ def wishes(draw: st.DrawFn) -> dict[str, Any]:
             "mail.main": draw(st.lists(st.sampled_from(("all_users", "admins")), unique=True))
         },
     }
+    for group in table["groups"].values():
+        gone = {name for name, box in table["mailboxes"].items() if box.get("absent")}
+        group["members"] = [name for name in group["members"] if name not in gone]
     document["hosts"]["monts"]["yunohost"] = table
     document["services"] = {
         name: {
