@@ -89,26 +89,23 @@ def wait(instance: str) -> None:
         time.sleep(0.5)
 
 
-def files_in(folder: Path, pattern: str) -> int:
-    return sum(1 for file in folder.glob(pattern) if file.is_file()) if folder.is_dir() else 0
-
-
 def counts(rest: Sequence[str]) -> None:
+    """One login block an account, one log a document, one file named by 48 digits each upload
+    (lib/storage); beside each lie notes about its use."""
     folder = root(rest[0])
-    ours = files_in(folder / "blob", f"*/{MARK}*")
+    names = [file.name for file in (folder / "blob").glob("*/*") if is_blob(file.name)]
+    logs = [file.name for file in (folder / "datastore").glob("*/*.ndjson")]
     apps.answer(
         {
-            # One login block an account, one log a document (lib/storage).
-            "accounts": sum(
-                1
-                for f in (folder / "block").glob("*/*")
-                if f.is_file() and not f.name.startswith("placeholder")
-            ),
-            "documents": files_in(folder / "datastore", "*/*.ndjson")
-            - files_in(folder / "datastore", "*/*.metadata.ndjson"),
-            "files": files_in(folder / "blob", "*/*") - ours,
+            "accounts": sum(1 for f in (folder / "block").glob("*/*") if "." not in f.name),
+            "documents": sum(1 for name in logs if not name.endswith(".metadata.ndjson")),
+            "files": sum(1 for name in names if not name.startswith(MARK)),
         }
     )
+
+
+def is_blob(name: str) -> bool:
+    return re.fullmatch(rf"[0-9a-f]{{{BLOB_LENGTH}}}", name) is not None
 
 
 def versions(rest: Sequence[str]) -> None:
@@ -204,9 +201,7 @@ def blobs(instance: str) -> list[Path]:
 
 def marks(instance: str) -> list[tuple[dict[str, str], Path]]:
     found = []
-    for file in blobs(instance):
-        if len(file.name) != BLOB_LENGTH:
-            continue
+    for file in filter(lambda one: is_blob(one.name), blobs(instance)):
         # As a browser gets it: by its name, from the server.
         body = fetch(f"{base(instance)}/blob/{MARK[:2]}/{file.name}")
         mark = json.loads(body)
@@ -239,8 +234,11 @@ def plant(rest: Sequence[str]) -> None:
     there = marks(instance)
     if mark not in [m for m, _ in there]:
         raise apps.ToolError("the file was written but is not served the same")
-    for _, old in there[KEPT:]:
-        old.unlink()
+    keep = {file.name for _, file in there[:KEPT]}
+    for old in blobs(instance):
+        # With the server's own notes about it.
+        if old.name.partition(".")[0] not in keep:
+            old.unlink()
     apps.answer(mark)
 
 

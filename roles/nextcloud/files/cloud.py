@@ -11,7 +11,7 @@ hold, free            maintenance mode, unless somebody else had switched it on
 back                  after a restore: maintenance off, clients told to look at everything again
 canary-plant RUN AT   a file of the account "releve"; the last five stay
 canary-find           JSON list of {"run", "at"}
-sample                two files and a folder, as members leave them
+sample                two files, as members leave them
 """
 
 from __future__ import annotations
@@ -219,33 +219,34 @@ def back(rest: Sequence[str]) -> None:
 # --- the mark --------------------------------------------------------------------------------
 
 
-def account(instance: str) -> None:
+def account(instance: str, who: str = ACCOUNT) -> None:
     """A local account of our own, switched off: nobody logs in with it, and no member's space is
     written to."""
-    done = apps.as_app(
-        instance, "{php}", "{install_dir}/occ", "--no-interaction", "user:info", ACCOUNT
-    )
+    done = apps.as_app(instance, "{php}", "{install_dir}/occ", "--no-interaction", "user:info", who)
     if done.returncode != 0:
         word = secrets.token_urlsafe(24)
-        occ(
-            instance, "user:add", "--password-from-env", "--display-name=Relève", ACCOUNT,
-            OC_PASS=word,
-        )  # fmt: skip
-        occ(instance, "user:disable", ACCOUNT)
+        occ(instance, "user:add", "--password-from-env", f"--display-name={who}", who, OC_PASS=word)
+        occ(instance, "user:disable", who)
+    if not (home(instance, who) / FOLDER).is_dir():
+        # Who never logged in has no folder yet, and `files:put` makes only the last one of a path.
+        made = apps.as_app(instance, "mkdir", "-p", "--", str(home(instance, who) / FOLDER))
+        apps.must(made, "its folder cannot be made")
+        occ(instance, "files:scan", who)
 
 
-def home(instance: str) -> Path:
-    """Where its files lie on the disk, to list them; they are read and written through occ."""
+def home(instance: str, who: str = ACCOUNT) -> Path:
+    """Where an account's files lie on the disk, to list them; they are read and written through
+    occ."""
     words = apps.remembered(instance)
     config = Path(words["install_dir"]) / "config/config.php"
     match = re.search(r"'datadirectory'\s*=>\s*'([^']+)'", config.read_text("utf-8"))
     data = match[1] if match else f"{words['data_dir']}/data"
-    return Path(data) / ACCOUNT / "files" / FOLDER
+    return Path(data) / who / "files"
 
 
 def marks(instance: str) -> list[tuple[float, str, dict[str, str]]]:
     found = []
-    for file in home(instance).glob("canary-*.json") if home(instance).is_dir() else ():
+    for file in (home(instance) / FOLDER).glob("canary-*.json"):
         text = occ(instance, "files:get", f"/{ACCOUNT}/files/{FOLDER}/{file.name}", "-")
         mark = json.loads(text)
         found.append((file.stat().st_mtime, file.name, {"run": mark["run"], "at": mark["at"]}))
@@ -267,18 +268,20 @@ def plant(rest: Sequence[str]) -> None:
     if mark not in [m for _, _, m in there]:
         raise apps.ToolError("the file was written but does not read the same")
     for _, old, _ in there[KEPT:]:
-        occ(instance, "files:delete", f"/{ACCOUNT}/files/{FOLDER}/{old}")
+        # Without it, occ asks, gets no answer, deletes nothing, and ends well.
+        occ(instance, "files:delete", "--force", f"/{ACCOUNT}/files/{FOLDER}/{old}")
     apps.answer(mark)
 
 
 def sample(rest: Sequence[str]) -> None:
-    instance = rest[0]
-    account(instance)
+    # Not in the account of the marks, whose files do not count.
+    instance, who = rest[0], "exemple"
+    account(instance, who)
     for name, text in (
         ("Réunion d'équipe.md", "# Budget, accueil, été\nÀ relire ! ☀\n"),
-        ("Échanges/planning.csv", "jour,équipe\nlundi,accueil\n"),
+        ("planning.csv", "jour,équipe\nlundi,accueil\n"),
     ):
-        occ(instance, "files:put", "-", f"/{ACCOUNT}/files/{name}", given=text)
+        occ(instance, "files:put", "-", f"/{who}/files/{name}", given=text)
     apps.answer({"files": 2})
 
 

@@ -1,0 +1,235 @@
+"""Programs of the roles that run on a host: what of them needs no server. The rest is tried on
+real ones."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SHARED = Path("platforms/yunohost/files").resolve()
+
+
+def load(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def apps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """The module that the programs share, with a folder of its own for YunoHost's memory."""
+    monkeypatch.syspath_prepend(str(SHARED))
+    monkeypatch.delitem(sys.modules, "apps", raising=False)
+    module: Any = importlib.import_module("apps")
+    monkeypatch.setattr(module, "APPS", str(tmp_path))
+    yield module
+    sys.modules.pop("apps", None)
+
+
+def remember(folder: Path, instance: str, text: str) -> None:
+    (folder / instance).mkdir()
+    (folder / instance / "settings.yml").write_text(text, encoding="utf-8")
+
+
+def test_what_yunohost_remembers_of_an_app_is_read(apps: Any, tmp_path: Path) -> None:
+    remember(
+        tmp_path,
+        "nextcloud__2",
+        "php_version: '8.4'\npath: /\nlabel: 'L''Été'\n_permissions:\n  main:\n    url: /\n"
+        "db_pwd: a: b\ninstall_dir: \"/var/www/nextcloud__2\"\nempty: ''\n",
+    )
+    words = apps.remembered("nextcloud__2")
+    assert words["php_version"] == "8.4"
+    assert words["label"] == "L'Été"
+    assert words["db_pwd"] == "a: b"
+    assert words["install_dir"] == "/var/www/nextcloud__2"
+    assert "url" not in words
+    for wrong in ("no", "../nextcloud__2", "-x"):
+        with pytest.raises(apps.ToolError):
+            apps.remembered(wrong)
+
+
+def test_settings_are_set_where_they_differ_and_read_back(
+    apps: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept: dict[str, Any] = {"a": "1", "b": "old", "word": "s3cret"}
+
+    def put(values: Any) -> None:
+        kept.update({n: v for n, v in values.items() if n != "stuck"})
+
+    def given(wanted: Any) -> None:
+        import io
+
+        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(wanted)))
+
+    def get(names: Any) -> dict[str, Any]:
+        return {n: kept.get(n) for n in names}
+
+    apps.settings("get", ['["a", "word"]', '["word"]'], get, put)
+    said = capsys.readouterr().out
+    assert "s3cret" not in said
+    assert json.loads(said)["word"] == apps.fingerprint("word", "s3cret")
+    given({"a": 1, "b": "new", "word": "other"})
+    apps.settings("set", ['["word"]'], get, put)
+    assert json.loads(capsys.readouterr().out) == {"changed": ["b", "word"]}
+    assert kept == {"a": "1", "b": "new", "word": "other"}
+    given({"stuck": "x"})
+    with pytest.raises(apps.ToolError, match="stuck"):
+        apps.settings("set", ["[]"], get, put)
+
+
+def test_json_is_found_behind_warnings(apps: Any) -> None:
+    assert apps.last_json('{\n "a": 1\n}') == {"a": 1}
+    assert apps.last_json('Deprecated: x\nWarning\n{"a": 1}\n') == {"a": 1}
+    with pytest.raises(apps.ToolError):
+        apps.last_json("Fatal error")
+
+
+def test_as_app_runs_nothing_for_an_app_that_is_not_there() -> None:
+    done = subprocess.run(
+        [sys.executable, str(SHARED / "as-app"), "no_such_app", "true"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 69
+    assert "no_such_app" in done.stderr
+    wrong = [sys.executable, str(SHARED / "as-app"), "../x", "true"]
+    assert subprocess.run(wrong, capture_output=True, check=False).returncode == 64
+
+
+PAD_SETTINGS = """{
+  /* "title": "in a comment" */
+  "title": "Etherpad",
+  "favicon": null,
+  // "port" : 1,
+  "port": 9002,
+  "defaultPadText" : "Welcome!\\nA \\"pad\\"",
+  "padOptions": { "lang": "fr" },
+  "minify": true
+}
+"""
+
+
+def test_etherpads_settings_are_changed_and_its_comments_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pad = load("roles/etherpad/files/pad.py")
+    file = tmp_path / "settings.json"
+    file.write_text(PAD_SETTINGS, encoding="utf-8")
+    assert pad.port_in(str(tmp_path)) == 9002
+    ours = pad.Etherpad(str(tmp_path), 9002)
+    asked = ["title", "defaultPadText", "minify", "nothing"]
+    assert pad.get(ours, "etherpad.service", asked) == {
+        "title": "Etherpad", "defaultPadText": 'Welcome!\nA "pad"', "minify": True, "nothing": None,
+    }  # fmt: skip
+    started: list[tuple[str, ...]] = []
+    monkeypatch.setattr(pad, "systemctl", lambda *words: started.append(words))
+    monkeypatch.setattr(pad, "wait", lambda _: None)
+    wanted = {"title": 'L\'"Été" \\1', "favicon": "x"}
+    assert pad.put(ours, "etherpad.service", wanted)["changed"] == ["favicon", "title"]
+    assert started == [("restart", "--", "etherpad.service")]
+    text = file.read_text(encoding="utf-8")
+    assert '/* "title": "in a comment" */' in text
+    assert len(text.splitlines()) == len(PAD_SETTINGS.splitlines())
+    assert pad.get(ours, "etherpad.service", list(wanted)) == wanted
+    assert pad.put(ours, "etherpad.service", wanted) == {"changed": []}
+    assert len(started) == 1
+    with pytest.raises(pad.PadError, match="unknown"):
+        pad.put(ours, "etherpad.service", {"unknown": "x"})
+
+
+def test_cryptpads_admins_stand_in_a_line_of_our_own(apps: Any) -> None:
+    drive = load("roles/cryptpad/files/drive.py")
+    key = "[ana@pad.example/AAAA=]"
+    line = f"module.exports.adminKeys = {json.dumps([key])};"
+    text = f"module.exports = {{}};\n{drive.BEGIN}\n{line}\n{drive.END}\n"
+    assert drive.keys_in(text) == [key]
+    assert drive.keys_in("module.exports = { adminKeys: [] };") == []
+    assert drive.is_blob("5e" * 24)
+    assert not drive.is_blob("5e" * 24 + ".activity")
+
+
+def test_what_nextcloud_is_told_is_one_document(apps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = load("roles/nextcloud/files/cloud.py")
+    told: list[tuple[tuple[str, ...], str | None]] = []
+
+    def occ(_: str, *words: str, given: str | None = None, **env: str) -> str:
+        told.append((words, given))
+        return json.dumps({"enabled": {"files": "1"}, "disabled": {"calendar": "5"}})
+
+    monkeypatch.setattr(cloud, "occ", occ)
+    cloud.put(
+        "nextcloud",
+        {"system:default_language": "fr", "system:mail_smtpauth": 1, "app:core:backgroundjobs_mode":
+         "cron", "app:x:flag": True, "enabled:calendar": True, "enabled:contacts": True,
+         "enabled:weather": False},
+    )  # fmt: skip
+    words = [w for w, _ in told if w[0] != "app:list"]
+    assert words == [
+        ("app:enable", "calendar"), ("app:install", "contacts"), ("app:disable", "weather"),
+        ("config:import",),
+    ]  # fmt: skip
+    assert json.loads(told[-1][1] or "") == {
+        "system": {"default_language": "fr", "mail_smtpauth": 1},
+        "apps": {"core": {"backgroundjobs_mode": "cron"}, "x": {"flag": "yes"}},
+    }
+    with pytest.raises(apps.ToolError):
+        cloud.put("nextcloud", {"enabled:--help": True})
+
+
+def test_somebody_elses_maintenance_mode_stays(
+    apps: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(apps, "HELD", str(tmp_path))
+    cloud = load("roles/nextcloud/files/cloud.py")
+    now = {"on": True}
+
+    def occ(_: str, *words: str, **__: Any) -> str:
+        if words[0] == "maintenance:mode":
+            now["on"] = words[1] == "--on"
+        return json.dumps({"maintenance": now["on"]})
+
+    monkeypatch.setattr(cloud, "occ", occ)
+    cloud.hold(["nextcloud"])
+    cloud.free(["nextcloud"])
+    assert now["on"]
+    now["on"] = False
+    cloud.hold(["nextcloud"])
+    assert now["on"]
+    cloud.hold(["nextcloud"])
+    cloud.free(["nextcloud"])
+    assert not now["on"]
+
+
+def test_changed_missing_and_foreign_program_files_are_told(tmp_path: Path) -> None:
+    verify = load("roles/wordpress/files/verify.py")
+    for name in ("wp-includes/version.php", "wp-login.php", "wp-cron.php", "wp-content/x.php"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("<?php $wp_version = '6.9';", encoding="utf-8")
+    assert verify.release(tmp_path) == ("6.9", "en_US")
+    sums = {
+        file.relative_to(tmp_path).as_posix(): hashlib.md5(file.read_bytes()).hexdigest()  # noqa: S324
+        for file in tmp_path.rglob("*.php")
+    }
+    assert verify.compare(tmp_path, sums) == {"changed": [], "missing": [], "unknown": []}
+    (tmp_path / "wp-login.php").write_text("<?php evil();", encoding="utf-8")
+    (tmp_path / "wp-cron.php").unlink()
+    (tmp_path / "wp-includes/shell.php").write_text("", encoding="utf-8")
+    (tmp_path / "wp-config.php").write_text("", encoding="utf-8")
+    (tmp_path / "wp-conf1g.php").write_text("", encoding="utf-8")
+    (tmp_path / "wp-content/x.php").write_text("mine", encoding="utf-8")
+    assert verify.compare(tmp_path, sums) == {
+        "changed": ["wp-login.php"], "missing": ["wp-cron.php"],
+        "unknown": ["wp-conf1g.php", "wp-includes/shell.php"],
+    }  # fmt: skip
