@@ -6,7 +6,6 @@ The order is that of a rebuild: software, data, set-up, checks, and only then th
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,11 +99,14 @@ def _refuse_address(file: Path, names: Sequence[str], host: Host, choice: Choice
         raise UsageError("--url is for one service on a YunoHost server")
     if choice.dry_run:
         raise UsageError("a dry run changes no address: leave --url out")
-    with tempfile.TemporaryDirectory(prefix=".releve-", dir=file.parent) as folder:
-        trial = Path(folder) / file.name
+    # Beside the file: what it names lies there too.
+    trial = file.with_name(f".{file.stem}.trial.toml")
+    try:
         shutil.copy(file, trial)
         edit.change(trial, "services", names[0], {"url": url})
         roles.load(trial)
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def _set_up(
