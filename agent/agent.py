@@ -479,7 +479,11 @@ def undo(at: Root) -> dict[str, Any]:
             say(text)
         else:
             undone.append(name)
-            say(f"{name.rsplit('.', 1)[0]} serves again: an earlier run had left it held still")
+            whom = name.rsplit(".", 1)[0]
+            if whom == "_around":
+                say("what an earlier run had gathered and not cleared away is gone")
+            else:
+                say(f"{whom} serves again: an earlier run had left it held still")
     if failed:
         raise Failed(f"{len(failed)} thing(s) could not be undone; look at the service and repeat")
     return {"undone": undone}
@@ -567,7 +571,8 @@ def reason(text: str) -> str:
 
 def restic_failed(done: Done, what: str) -> NoReturn:
     text = done.err.decode(errors="replace")
-    message = f"{what}: {reason(text)}"
+    why = reason(text) if text.strip() or done.code >= 0 else f"killed (signal {-done.code})"
+    message = f"{what}: {why}"
     if "already locked" in text.lower():
         raise Busy(f"{message}. Run it again when that has ended.")
     raise Failed(message)

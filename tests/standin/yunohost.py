@@ -25,8 +25,9 @@ by (for callers that clean the environment):
     YNH_STANDIN_DELAYS  a factor: 1 is as slow as the recorded server was (default 0)
 Every call is added to STATE.calls, one JSON list a line.
 
-Switches in the state: offline, broken (app → ["install", "upgrade", "remove"]), reachable (a
-domain's name leads here), full_disk, catalog (app → version and questions).
+Switches in the state: offline, broken (app → ["install", "upgrade", "remove", "backup",
+"restore"]), reachable (a domain's name leads here), full_disk, catalog (app → version and
+questions).
 """
 
 from __future__ import annotations
@@ -395,7 +396,7 @@ class Server:
         for name, row in self.s["apps"].items():
             folder = ynh / "apps" / name
             folder.mkdir(exist_ok=True)
-            (folder / "settings.yml").write_text(json.dumps(row["settings"]))
+            (folder / "settings.yml").write_text(block(row["settings"]))
         for gone in (ynh / "apps").iterdir():
             if gone.name not in self.s["apps"]:
                 (gone / "settings.yml").unlink(missing_ok=True)
@@ -1537,6 +1538,11 @@ def diagnosis_run(y: Server, a: Any) -> None:
 # backup
 
 
+def block(values: dict[str, Any]) -> str:
+    """YAML as YunoHost writes it: one key a line."""
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items())
+
+
 def archive_folder(y: Server) -> Path:
     folder = y.root / "home/yunohost.backup/archives"
     folder.mkdir(parents=True, exist_ok=True)
@@ -1625,7 +1631,7 @@ def collect(y: Server, system: list[str], apps: list[str], description: str) -> 
         app = y.s["apps"][name]
         own = {k: v for k, v in y.s["permissions"].items() if k.startswith(f"{name}.")}
         base = f"apps/{name}"
-        files[f"{base}/settings/settings.yml"] = json.dumps(app["settings"]).encode()
+        files[f"{base}/settings/settings.yml"] = block(app["settings"]).encode()
         files[f"{base}/settings/standin.json"] = json.dumps([app, own]).encode()
         files[f"{base}/backup/var/www/{name}/data"] = str(app["data"]).encode()
         rows[name] = {"version": app["version"], "name": app["label"], "size": 1000}
@@ -1670,23 +1676,46 @@ def make_archive(
     y.s["archives"][name] = description
 
 
-def by_hook(y: Server, name: str, hook: Path, files: dict[str, bytes]) -> None:
-    """Hand the files to a backup method as YunoHost does (recording 294)."""
+def sources(y: Server, apps: list[str]) -> dict[str, Path]:
+    """Real folders below the root, by their path in an archive: apps' own, and homes."""
+    found = {f"apps/{app}/backup/var/www/{app}": y.root / "var/www" / app for app in apps}
+    for home in sorted((y.root / "home").glob("*")):
+        if not home.name.startswith("yunohost"):
+            found[f"data/home/{home.name}"] = home
+    return {path: folder for path, folder in found.items() if folder.is_dir()}
+
+
+def by_hook(y: Server, name: str, hook: Path, files: dict[str, bytes], apps: list[str]) -> None:
+    """Hand the files to a backup method as YunoHost does (recording 294; backup.py and hook.py of
+    12.1.25): folders are bound read-only, for which it needs to be root, not copied; the hook
+    runs in its own folder; whatever becomes of it, the mounts go and then the folder."""
     folder = y.root / "home/yunohost.backup/tmp" / name
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
-    repository = str(archive_folder(y))
-    size = str(sum(len(content) for content in files.values()))
+    folder.chmod(0o750)
+    bound = []
     try:
+        for path, source in sources(y, apps).items():
+            target = folder / path / "bound" if (folder / path).exists() else folder / path
+            target.mkdir(parents=True)
+            for words in (("--rbind", str(source)), ("-o", "remount,ro,bind")):
+                subprocess.run(["mount", *words, str(target)], check=True)
+            bound.append(target)
+        repository = str(archive_folder(y))
+        size = str(sum(len(content) for content in files.values()))
         for action in ("need_mount", "backup"):
-            argv = [str(hook), action, str(folder), name, repository, size, ""]
-            if subprocess.run(argv, check=False).returncode != 0 and action == "backup":
+            argv = ["/bin/bash", "-x", f"./{hook.name}", action, str(folder), name]
+            argv += [repository, size, ""]
+            done = subprocess.run(argv, check=False, cwd=hook.parent, stderr=subprocess.DEVNULL)
+            if done.returncode != 0 and action == "backup":
                 raise Failure(
                     f"Could not run script: {hook}",
                     "Custom backup method could not get past the 'backup' step",
                 )
     finally:
+        for target in reversed(bound):
+            subprocess.run(["umount", str(target)], check=True)
         for path in files:
             (folder / path).unlink(missing_ok=True)
         for sub in sorted(folder.rglob("*"), key=lambda path: -len(path.parts)):
@@ -1742,7 +1771,7 @@ def backup_create(y: Server, a: Any) -> Any:
         if method == "tar":
             make_archive(y, name, parts, saved, a.description or "")
         elif method in known:
-            by_hook(y, name, known[method], files)
+            by_hook(y, name, known[method], files, saved)
         # and an unknown one is nothing at all (recording 249)
     y.success(f"Backup created: {name}")
     return {"name": name, "size": size, "results": results}
@@ -1777,6 +1806,14 @@ def backup_restore(y: Server, a: Any) -> Any:
     if not apps and not parts:
         raise Failure("Nothing was restored")
     with tarfile.open(path) as tar:
+        for member in tar.getmembers():
+            top, _, rest = member.name.removeprefix("./").partition("/bound/")
+            app = top.split("/")[1] if rest and top.startswith("apps/") else ""
+            if app in apps and app not in installed and member.isfile():
+                target = y.root / "var/www" / app / rest
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(tar.extractfile(member).read())  # type: ignore[union-attr]
+                os.chown(target, member.uid, member.gid)
         files = {
             member.name.removeprefix("./"): tar.extractfile(member).read()  # type: ignore[union-attr]
             for member in tar.getmembers()
@@ -1793,6 +1830,13 @@ def backup_restore(y: Server, a: Any) -> Any:
         home = y.root / "home"
         home.mkdir(parents=True, exist_ok=True)
         home.chmod(0o777)  # umask 0 at the second attempt (recording 284)
+    custom = y.root / "etc/yunohost/hooks.d/restore"
+    if custom.is_dir():
+        # mkdir() does not set the umask back when the folder is there (file_utils.py of 12.1.25).
+        (y.root / "etc/cron.daily").mkdir(parents=True, exist_ok=True)
+        (y.root / "etc/cron.daily/app").write_text("#!/bin/sh\n")
+        (y.root / "etc/cron.daily/app").chmod(0o666)
+    custom.mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[str, str]] = {"system": {}, "apps": {}}
     if parts:
         if "conf_ldap" in parts:
@@ -1818,6 +1862,12 @@ def backup_restore(y: Server, a: Any) -> Any:
                 f"Provisioning, deprovisioning, or updating resources for {app} failed: Domain "
                 f"'{domain}' unknown"
             )
+        if "restore" in y.s["broken"].get(app, ()):
+            # It is taken away again, and the whole ends well (recording 340).
+            y.error(f"Could not restore {app}: An error occured inside the app restore script")
+            drop_app(y, app)
+            results["apps"][app] = "Error"
+            continue
         row["data"] = files[f"apps/{app}/backup/var/www/{app}/data"].decode()
         y.s["permissions"] |= permissions
         results["apps"][app] = "Success"

@@ -1,0 +1,334 @@
+"""A YunoHost server is saved and comes back: the real agent, restic, `collect` and `bring-back`,
+around a stand-in for YunoHost that binds folders and calls hooks as YunoHost does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platforms.yunohost import gathering
+
+from .conftest import House
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="YunoHost binds folders: needs root")
+
+
+def wait_for(what: Any, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_run_saves_what_yunohost_gathers_and_leaves_nothing(house: House, tmp_path: Path) -> None:
+    house.yunohost("backup", "create", "-n", "somebodys")
+    kept = house.archives / "somebodys.tar"
+    before = kept.read_bytes()
+    receipt = house.site.agent("backup")
+    assert all(s["ok"] for s in receipt["services"].values()), receipt
+    assert set(receipt["services"]) == {"blog", "site", "_base"}
+    assert house.clean()
+    assert kept.read_bytes() == before
+    repository = house.site.plan["repository"]["restic"]
+    argv = [*repository, "--option=rclone.args=restic 1", "ls", "--json", "latest"]
+    listed = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+    nodes = {n["path"]: n for n in map(json.loads, listed) if n.get("struct_type") == "node"}
+    page = nodes[f"{house.folder}/apps/wordpress/backup/var/www/wordpress/bound/page.php"]
+    assert (page["uid"], page["gid"]) == (4713, 4714)
+    assert nodes[f"{house.folder}/data/home/bob/letter"]["uid"] == 4711
+
+
+def test_unchanged_files_are_not_read_again(house: House, tmp_path: Path) -> None:
+    restic = ["restic", "--repo", str(tmp_path / "own"), "--no-cache"]
+    os.environ["RESTIC_PASSWORD"] = "x"
+    subprocess.run([*restic, "init"], check=True, capture_output=True)
+    summary: dict[str, Any] = {}
+    for _ in range(2):
+        house.collect("before")
+        out, said = house.start_run([*restic, "backup", "--json"]).communicate(timeout=60)
+        assert house.results.exists(), said
+        summary = json.loads(out.strip().splitlines()[-1])
+    assert summary["files_unmodified"] >= 4  # pages and letters; not what YunoHost writes anew
+    assert summary["data_added"] < 1_000_000
+
+
+def test_an_app_that_was_not_saved_is_a_failure_by_name(house: House) -> None:
+    house.change(broken={"wordpress": ["backup"]})
+    receipt = house.site.agent("backup", code=1)
+    assert receipt["ok"] is False
+    [error] = receipt["services"]["blog"]["errors"]
+    assert "apps/wordpress" in error
+    assert "Error" in error
+    assert receipt["services"]["site"]["ok"] is True
+
+
+def test_an_app_that_nobody_wrote_down_is_one_too(house: House) -> None:
+    del house.site.plan["services"]["blog"]
+    house.change(broken={"wordpress": ["backup"]})
+    receipt = house.site.agent("backup", code=1)
+    assert "apps/wordpress" in receipt["services"]["_base"]["errors"][0]
+
+
+def test_nothing_gathered_is_nothing_saved(house: House) -> None:
+    house.yunohost("backup", "create", "-n", "releve")
+    refused = house.site.agent("backup", code=1)
+    assert "already exists" in refused["error"]
+    assert house.clean()
+
+
+@pytest.mark.parametrize("whom", ["copy", "collect", "yunohost"])
+def test_whoever_is_killed_nothing_is_left_and_nothing_is_lost(house: House, whom: str) -> None:
+    house.collect("before")
+    pid = house.site.base / "copying"
+    run = house.start_run(["sh", "-c", f'echo $$ > "{pid}.new"; mv "{pid}.new" "{pid}"; sleep 60'])
+    wait_for(pid.exists)
+    assert house.mounts()
+    child = int((house.root / "run/releve/collect.child").read_text().split()[0])
+    os.kill({"copy": int(pid.read_text()), "collect": run.pid, "yunohost": child}[whom], 9)
+    if whom == "yunohost":
+        run.terminate()
+    assert run.wait(30) != 0
+    house.collect("after")
+    assert house.clean()
+    assert (house.root / "home/bob/letter").read_text() == "dear bob"
+    wait_for(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
+    assert house.site.agent("backup")["ok"] is True
+
+
+def test_a_polite_end_lets_yunohost_take_its_mounts_away(house: House) -> None:
+    house.collect("before")
+    reached = house.site.base / "reached"
+    run = house.start_run(["sh", "-c", f'touch "{reached}"; exec sleep 60'])
+    wait_for(reached.exists)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(20) == 143
+    assert not house.mounts()
+    assert not house.folder.exists()
+
+
+def test_what_is_mounted_is_never_removed(house: House) -> None:
+    precious = house.root / "home/alice"
+    target = house.folder / "data/home/alice"
+    target.mkdir(parents=True)
+    subprocess.run(["mount", "--bind", precious, target], check=True)
+    with subprocess.Popen(["sleep", "30"], cwd=target) as busy:
+        house.collect("after")
+        busy.kill()
+    assert house.clean()
+    assert (precious / "letter").read_text() == "dear alice"
+
+
+def test_the_hook_is_idle_for_everybody_else(house: House) -> None:
+    house.collect("before")
+    argv = [house.program, "backup", "create", "-n", "theirs", "--methods", "releve"]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert not house.folder.exists()
+    house.yunohost("backup", "create", "-n", "theirs")
+    assert (house.archives / "theirs.tar").exists()
+
+
+def test_one_app_comes_back_alone(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    house.yunohost("app", "remove", "wordpress")
+    house.yunohost("domain", "remove", "blog.lab.test")
+    (house.root / "var/www/wordpress/page.php").unlink()
+    # What it is given: a file for root alone, with nobody else's data in it.
+    spy = "import os,sys,json,tarfile; p=os.path.realpath('/proc/self/fd/0'); json.dump({'mode': "
+    spy += "os.stat(p).st_mode & 0o777, 'names': tarfile.open(p).getnames()}, open(sys.argv[1],"
+    spy += "'w')); os.execv(sys.argv[2], sys.argv[2:])"
+    part = host.plan["services"]["blog"]["archives"][0]
+    seen = host.base / "seen.json"
+    part["load"] = [sys.executable, "-c", spy, str(seen), *part["load"]]
+    restored = host.agent("restore", "--service=blog")
+    told = json.loads(seen.read_text())
+    assert told["mode"] == 0o600
+    assert {n.split("/")[1] for n in told["names"] if n.startswith("apps/")} == {"wordpress"}
+    assert not [n for n in told["names"] if n.startswith(("data", "conf"))]
+    assert house.now("apps")["wordpress"]["data"] == "data of wordpress"
+    page = house.root / "var/www/wordpress/page.php"
+    assert page.read_text() == "hello"
+    assert page.stat().st_uid == 4713
+    assert "blog.lab.test was added" in str(restored["messages"])
+    assert not [p for p in house.archives.iterdir() if "restore" in p.name]
+    assert not (host.var / "restore" / "blog").exists()
+
+
+def test_an_app_in_use_is_saved_before_it_is_replaced(house: House) -> None:
+    host = house.site
+    first = host.agent("backup")["snapshot"]
+    apps = house.now("apps")
+    apps["wordpress"]["data"] = "newer"
+    house.change(apps=apps)
+    refused = host.agent("restore", "--service=blog", code=1)
+    assert "--replace" in refused["error"]
+    assert house.now("apps")["wordpress"]["data"] == "newer"
+    done = host.agent("restore", "--service=blog", "--replace", f"--snapshot={first}")
+    assert house.now("apps")["wordpress"]["data"] == "data of wordpress"
+    host.agent("restore", "--service=blog", "--replace", f"--snapshot={done['saved_before']}")
+    assert house.now("apps")["wordpress"]["data"] == "newer"
+
+
+def test_a_ghost_is_removed_and_the_app_comes_back(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    argv = host.plan["services"]["blog"]["archives"][0]["load"]
+    told = json.loads(argv[-1])
+    # The first attempt finds the domain gone, as if it had been removed meanwhile: a ghost stays.
+    once = host.base / "once"
+    state = f'import json; p="{house.state}"; s=json.load(open(p)); d=s["domains"]; '
+    gone = f"{state}s['hidden']=d.pop('blog.lab.test'); json.dump(s, open(p,'w'))"
+    back = f"{state}d.setdefault('blog.lab.test', s.get('hidden')); json.dump(s, open(p,'w'))"
+    script = f'if test -e "{once}"; then python3 -c "$2"; else touch "{once}"; python3 -c "$1"; fi;'
+    told["restore"] = ["sh", "-c", f'{script} shift 2; exec "$@"', "sh", gone, back]
+    told["restore"] += json.loads(argv[-1])["restore"]
+    argv[-1] = json.dumps(told)
+    house.yunohost("app", "remove", "wordpress")
+    host.agent("restore", "--service=blog")
+    assert [c[:3] for c in house.calls() if c[0] == "app"][-1] == ["app", "remove", "wordpress"]
+    assert house.now("apps")["wordpress"]["data"] == "data of wordpress"
+
+
+def test_a_partial_restore_that_ends_well_is_a_failure_by_name(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    house.yunohost("app", "remove", "wordpress")
+    house.change(broken={"wordpress": ["restore"]})
+    failed = host.agent("restore", "--service=blog", code=1)
+    assert "wordpress was not restored: YunoHost says Error" in failed["error"]
+    assert "in place again" not in failed["error"]
+    assert "wordpress" not in house.now("apps")
+    house.change(broken={})
+    assert host.agent("restore", "--service=blog")["ok"] is True
+
+
+def test_what_was_there_comes_back_when_the_copy_is_not_taken(house: House) -> None:
+    host = house.site
+    first = host.agent("backup")["snapshot"]
+    apps = house.now("apps")
+    apps["wordpress"]["data"] = "newer"
+    house.change(apps=apps)
+    host.plan["services"]["blog"]["restore"]["accept"] = [["false"]]
+    failed = host.agent("restore", "--service=blog", "--replace", f"--snapshot={first}", code=1)
+    assert "What was here before is in place again" in failed["error"]
+    assert house.now("apps")["wordpress"]["data"] == "newer"
+
+
+def test_permissions_are_put_right_and_no_others_touched(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    (house.hooks / "restore").mkdir(parents=True)
+    (house.hooks / "restore/50-own").write_text("somebody's")
+    open_before = house.root / "etc/theirs"
+    open_before.write_text("x")
+    open_before.chmod(0o666)
+    house.yunohost("app", "remove", "wordpress")
+    restored = host.agent("restore", "--service=blog")
+    made = house.root / "etc/cron.daily/app"
+    assert stat.S_IMODE(made.stat().st_mode) == 0o644
+    assert stat.S_IMODE(open_before.stat().st_mode) == 0o666
+    assert "writable for everybody" in str(restored["messages"])
+    assert (house.hooks / "restore/50-own").exists()
+
+
+def test_an_empty_hook_folder_does_not_cost_the_umask(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    (house.hooks / "restore").mkdir(parents=True)
+    house.yunohost("app", "remove", "wordpress")
+    host.agent("restore", "--service=blog")
+    assert not (house.root / "etc/cron.daily/app").exists()
+
+
+def test_somebody_elses_archive_of_our_name_stays(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    house.yunohost("app", "remove", "wordpress")
+    theirs = house.archives / "releve-restore.tar"
+    theirs.write_bytes(b"theirs")
+    refused = host.agent("restore", "--service=blog", code=1)
+    assert "somebody else's" in refused["error"]
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_a_blank_host_gets_its_system_then_its_apps(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    users = set(house.now("users"))
+    house.state.unlink()
+    subprocess.run(["rm", "-rf", house.root / "etc/yunohost", house.root / "var"], check=True)
+    early = host.agent("restore", "--service=blog", code=1)
+    assert "bring the system back first" in early["error"]
+    host.agent("restore", "--service=_base", "--once")
+    assert set(house.now("users")) == users
+    assert house.now("apps") == {}
+    for name in ("blog", "site"):
+        host.agent("restore", f"--service={name}", "--once")
+    assert set(house.now("apps")) == {"wordpress", "my_webapp"}
+    commands = len(house.calls())
+    again = host.agent("restore", "--service=_base", "--once")
+    assert again["ok"] is True
+    assert len(house.calls()) == commands
+    kept = host.agent("restore", "--service=_base", "--unless-live")
+    assert kept["kept"]
+    assert len(house.calls()) == commands
+
+
+def test_killed_while_it_is_loaded_it_goes_on(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    house.yunohost("app", "remove", "wordpress")
+    part = host.plan["services"]["blog"]["archives"][0]
+    right, reached = part["load"], host.base / "reached"
+    part["load"] = ["sh", "-c", f'touch "{reached}"; exec sleep 60']
+    process = host.start("restore", "--service=blog")
+    wait_for(reached.exists)
+    process.kill()
+    process.wait(10)
+    part["load"] = right
+    restored = host.agent("restore", "--service=blog")
+    assert "continuing" in restored["said"]
+    assert house.now("apps")["wordpress"]["data"] == "data of wordpress"
+
+
+def test_a_large_folder_beside_the_archive_comes_back_first(house: House) -> None:
+    host = house.site
+    data = house.root / "var/www/wordpress"
+    part = host.plan["services"]["blog"]
+    part["paths"] = [str(data)]
+    left_out = f"{house.folder}/apps/wordpress/backup/var/www/wordpress/bound"
+    part["excludes"] = [left_out]
+    host.agent("backup")
+    house.yunohost("app", "remove", "wordpress")
+    subprocess.run(["rm", "-rf", data], check=True)
+    # The app finds its data in place when its own script runs.
+    load = part["archives"][0]["load"]
+    part["archives"][0]["load"] = [
+        *("sh", "-c", 'test -e "$1/page.php" || exit 1; shift; exec "$@"', "sh", str(data), *load)
+    ]
+    host.agent("restore", "--service=blog")
+    assert (data / "page.php").read_text() == "hello"
+    assert (data / "page.php").stat().st_uid == 4713
+
+
+def test_a_broken_archive_changes_nothing(house: House, tmp_path: Path) -> None:
+    tar = tmp_path / "broken.tar"
+    with tarfile.open(tar, "w") as made:
+        made.add(house.root / "home/bob/letter", "apps/wordpress/settings/settings.yml")
+    before = house.calls()
+    with tar.open("rb") as file:
+        argv = house._here(gathering.bring_back_app("wordpress"))
+        done = subprocess.run(argv, stdin=file, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert house.calls() == before
