@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from backup import run as backup_run
 from backup.errors import BackupError
 from backup.run import Saved
 from checks.result import Result
@@ -237,7 +238,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(ssh, "session", session)
     monkeypatch.setattr(remote, "_PAUSE", 0.05)
     monkeypatch.setattr(available, "MARKS", str(tmp_path / "upgrading"))
-    monkeypatch.setattr(upgrade.backup_run, "run", save)
+    monkeypatch.setattr(backup_run, "run", save)
     monkeypatch.setattr(steps, "deploy", deploy)
     monkeypatch.setattr(steps, "check", check)
     monkeypatch.setattr(restore, "restore", back)
