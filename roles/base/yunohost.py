@@ -14,7 +14,8 @@ from platforms.yunohost import ops as yunohost
 from platforms.yunohost.wanted import password_of
 from roles.base import keys, server
 
-_PACKAGES = ("ca-certificates", "cron", "openssh-server", "python3", "sudo")
+# Not sudo: YunoHost brings another one, and the two exclude each other.
+_PACKAGES = ("ca-certificates", "cron", "openssh-server", "python3")
 _SUDO = "security.password.passwordless_sudo"
 _ROOT_KEYS = "/root/.ssh/authorized_keys"
 
