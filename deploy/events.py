@@ -69,7 +69,9 @@ def _guarded(generator: Callable[[], Iterator[Any]], host: Any) -> Callable[[], 
         except GeneratorExit:
             raise
         except Exception as error:  # whatever it is, it must not stop the other hosts
-            host.connector_data["releve_error"] = f"{type(error).__name__}: {error}"
+            # An error of our own has a kind, and a message made for people.
+            name = "" if hasattr(error, "kind") else f"{type(error).__name__}: "
+            host.connector_data["releve_error"] = f"{name}{error}"
             yield FunctionCommand(_refuse, (), {})
         finally:
             with contextlib.suppress(AttributeError):

@@ -33,7 +33,7 @@ from platforms.yunohost.converge import (
     to_install,
 )
 from platforms.yunohost.durable import Command, Done, StepError, Task
-from platforms.yunohost.errors import YunohostError, checked
+from platforms.yunohost.errors import YunohostError, checked, classify
 from platforms.yunohost.looking import Looked, Question
 from platforms.yunohost.server import QUESTIONS, Server, panel_question, read
 from platforms.yunohost.steps import CannotConverge, Step
@@ -49,6 +49,8 @@ _INSTALL_TIMEOUT = 3600
 
 class NotAsWantedError(Exception):
     """Everything was done without an error, and the server is not as wanted all the same."""
+
+    kind = "not_as_wanted"
 
 
 class Look(FactBase[str]):
@@ -126,7 +128,9 @@ def _perform(state: Any, host: Any, make: Callable[[], Task]) -> bool:  # noqa: 
         host.log(task.title)
         ops.note("progress", message=task.title)
         done = run(host, task)
-        error = durable.failure(done)
+        # What was said may explain why a server is not as wanted although all ended well.
+        host.connector_data.setdefault("releve_said", {})[task.title] = done.answers
+        error = durable.failure(done, host.name)
     except (SecretsError, AgeError, StepError, UnreadableError, OSError) as raised:
         host.connector_data["releve_error"] = str(raised)
         return False
@@ -386,14 +390,13 @@ def _ours(name: str) -> bool:
     return (name.startswith("host.") and ".ynh." in name) or name.startswith("service.")
 
 
-def task(step: Step, host_id: str) -> Task:
+def task(step: Step) -> Task:
     """A step as it is sent, with the secrets that it needs; those that are missing are made and
     saved now. Raise what saving raises."""
     values = {name: password(name, passwords.new) for name in step.secrets}
     answers = tuple(values[name] for name in step.prompts) if step.prompts else None
-    title = f"{host_id}: {step.text}"
     command = Command(step.argv, answers)
-    return Task(title, (command,), hide=tuple(values.values()), timeout=step.timeout)
+    return Task(step.text.strip(), (command,), hide=tuple(values.values()), timeout=step.timeout)
 
 
 @operation()
@@ -416,16 +419,17 @@ def steps(wanted: Wanted, stage: str, first: bool = False) -> Generator[Any, Non
         if new := missing_secrets(one.secrets):
             ops.note("diff", path="", text=f"    with a new password, kept as {', '.join(new)}")
     for one in todo:
-        yield step(partial(task, one, wanted.host))
+        yield step(partial(task, one))
     if not todo or not state.is_executing:
         return
     after = server(wanted)
-    left = [one.text for one in planned(wanted, after, stage)]
+    left = planned(wanted, after, stage)
     _pictured(after, wanted, ())
     if left:
+        said = host.connector_data.get("releve_said", {})
         raise NotAsWantedError(
-            f"{wanted.host}: every command ended without an error, and this is not as wanted "
-            "all the same:\n" + "\n".join(left) + "\nLook at `yunohost log list` there."
+            f"{wanted.host}: this is not as wanted, although no command failed.\n"
+            + "\n".join(_why(one, said.get(one.text.strip(), ())) for one in left)
         )
 
 
@@ -440,6 +444,12 @@ def _pictured(now: Server, wanted: Wanted, todo: Sequence[Step]) -> None:
         return drift.told(drift.differences(before, seen), todo, now, wanted)
 
     ops.note("picture", picture=seen, told=told)
+
+
+def _why(left: Step, said: Sequence[Answer]) -> str:
+    """A step that was done without an effect, with the reason that is known of it."""
+    why = [error for answer in said if (error := classify(answer, done=False))]
+    return left.text + "".join(f"\n    {error.message} {error.remedy}" for error in why)
 
 
 def _foretell(wanted: Wanted, stage: str) -> None:
