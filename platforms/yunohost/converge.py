@@ -422,11 +422,13 @@ def _install(app: WantedApp, arguments: Arguments | None) -> Step:
     else:
         given = arguments.args
         prompts = tuple(prompt.secret for prompt in arguments.prompts)
+    # On a terminal YunoHost would also wait for somebody to have read the app's notices.
+    force = bool(app.source or prompts)
     return Step(
         f"app {app.instance}",
         f"+ app {app.instance} at https://{app.domain}{app.path.rstrip('/')}"
         + (f", from {source_of(app)}" if app.source else ""),
-        commands.app_install(source_of(app), args=given, label=app.label, force=bool(app.source)),
+        commands.app_install(source_of(app), args=given, label=app.label, force=force),
         "apps",
         prompts=prompts,
         timeout=INSTALL,

@@ -353,7 +353,11 @@ def answered(wanted: Wanted, now: Server) -> Mapping[str, Arguments]:
         answer = said[asked[app.instance].name]
         if not isinstance(answer, Answer):
             raise UnreadableError(f"the host did not tell what {app.id} asks for")
-        about = manifest(checked(answer))
+        try:
+            about = manifest(checked(answer))
+        except YunohostError as error:
+            problems.append(f"services.{app.service} ({app.id}): {error}")
+            continue
         problems += [f"services.{app.service}: {why}" for why in about.unmet]
         try:
             found[app.instance] = install_arguments(app, about)

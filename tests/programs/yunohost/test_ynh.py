@@ -185,6 +185,26 @@ def test_a_prompt_without_an_answer_is_an_error_and_no_wait_for_ever(below: Path
     assert result["error"] == "prompt"
 
 
+# As apt does while dpkg runs: a child has the terminal, raw, without an echo.
+WORKS = """
+import getpass, subprocess, sys
+getpass.getpass("Password: ")
+child = "import select, sys, time, tty; tty.setraw(0); time.sleep(6); "
+child += "print(sys.stdin.isatty(), select.select([0], [], [], 0)[0])"
+subprocess.run([sys.executable, "-c", child])
+print("done")
+"""
+
+
+def test_a_terminal_that_a_child_works_with_is_no_prompt(below: Path) -> None:
+    commands = [{"argv": [sys.executable, "-c", WORKS], "answers": [SECRET, "left over"]}]
+    result = run(below, step="s1", commands=commands)
+    assert result["error"] == ""
+    said = result["commands"][0]["stdout"].split()
+    # Nothing was typed into what was none of a prompt.
+    assert said[-3:] == ["True", "[]", "done"]
+
+
 def test_a_file_in_memory_is_for_root_alone_and_goes(below: Path) -> None:
     request = {
         "step": "s1",
@@ -214,8 +234,12 @@ def test_what_takes_too_long_is_stopped_with_its_children(below: Path) -> None:
     commands = [{"argv": ["sh", "-c", f"sleep {number} & wait"]}, {"argv": ["echo", "no"]}]
     result = run(below, step="s1", commands=commands, timeout=0.5)
     assert (result["error"], len(result["commands"])) == ("timeout", 1)
-    left = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
-    assert f"sleep\0{number}\0".encode() not in left
+
+    def gone() -> bool:
+        left = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
+        return f"sleep\0{number}\0".encode() not in left
+
+    until(gone, 2)
 
 
 def test_one_at_a_time(below: Path, tmp_path: Path) -> None:
