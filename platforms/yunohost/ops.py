@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets as random
 import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -300,29 +299,11 @@ def account(check: str, run: str, arguments: Sequence[str]) -> Generator[StringC
 _STRENGTH = {"admin": "security.password.admin_strength", "user": "security.password.user_strength"}
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A question that is asked only where there is the path `needs`."""
-
-    name: str
-    argv: tuple[str, ...]
-    needs: str
-    files: str = ""
-
-
 def server(wanted: Wanted) -> Server:
     """The current host as it is, with what is needed to compare it with `wanted`. Raise
     YunohostError, UnreadableError."""
-    return read(look(_questions(wanted)), wanted.accounts)
-
-
-def _questions(wanted: Wanted) -> tuple[Question, ...]:
-    panels = (
-        _Asked(one.name, one.argv, commands.APP_SETTINGS.format(app))
-        for app in wanted.panels
-        for one in [panel_question(app)]
-    )
-    return (*QUESTIONS, *panels)
+    panels = (panel_question(app) for app in wanted.panels)
+    return read(look((*QUESTIONS, *panels)), wanted.accounts)
 
 
 def planned(wanted: Wanted, now: Server, stage: str) -> tuple[Step, ...]:
