@@ -70,14 +70,15 @@ class Installed(FactBase[bool]):
     """Whether YunoHost's packages are there."""
 
     def command(self) -> str:
-        return "test -x /usr/bin/yunohost && echo yes; :"
+        # dpkg's word: an installation that was cut off leaves the program, and not "installed".
+        return "dpkg-query -W -f '${db:Status-Status}' yunohost 2>/dev/null; :"
 
     @staticmethod
     def default() -> bool:
         return False
 
     def process(self, output: list[str]) -> bool:
-        return output == ["yes"]
+        return output == ["installed"]
 
 
 class SetUp(FactBase[bool]):
@@ -314,6 +315,10 @@ def planned(wanted: Wanted, now: Server, stage: str) -> tuple[Step, ...]:
         left = tuple(step for step in converge(wanted, now, found) if step.stage == stage)
     except (CannotConverge, ArgumentsError, YunohostError, UnreadableError, ValueError) as error:
         raise ops.RefusedError(str(error)) from error
+    connection = getattr(host.connector, "connection", None)
+    own = connection.own_key if connection is not None else None
+    if own and (problem := shut_out(left, connection.target.user, own)):
+        raise ops.RefusedError(f"{wanted.host}: {problem}")
     if lacking := unmet(left, now):
         raise ops.RefusedError("\n".join(lacking))
     return left
@@ -347,6 +352,18 @@ def answered(wanted: Wanted, now: Server) -> Mapping[str, Arguments]:
     if problems:
         raise ArgumentsError("", ["\n".join(problems)])
     return found
+
+
+def shut_out(steps: Sequence[Step], user: str, own: str) -> str:
+    """Why these steps would shut us out, or "". `own`: the key of this session, "TYPE BASE64",
+    by which `user` came in."""
+    if any(step.name.startswith(f"no key of {user} {own}") for step in steps):
+        return (
+            f"this would take away the key that opened this session, and shut you out. Give it to "
+            f"the person who is the operator {user}, or use a key that is there (RELEVE_SSH_KEY). "
+            f"The key: {own}"
+        )
+    return ""
 
 
 def unmet(steps: Sequence[Step], now: Server) -> tuple[str, ...]:

@@ -1,0 +1,24 @@
+"""What operations decide before anything is sent."""
+
+from __future__ import annotations
+
+from platforms.yunohost import ops
+from platforms.yunohost.commands import ssh_key_remove
+from platforms.yunohost.ops import Installed
+from platforms.yunohost.steps import Step
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "KEY0" * 10 + "aaa"
+
+
+def test_a_deploy_does_not_take_away_the_key_it_came_in_by() -> None:
+    line = f"{KEY} laptop"
+    step = Step(f"no key of ada {line}", "- SSH key of ada", ssh_key_remove("ada", line), "people")
+    assert KEY in ops.shut_out([step], "ada", KEY)
+    assert ops.shut_out([step], "bea", KEY) == ""
+    assert ops.shut_out([step], "ada", KEY[:-1] + "b") == ""
+
+
+def test_an_installation_that_was_cut_off_is_none() -> None:
+    assert Installed().process(["installed"])
+    assert not Installed().process(["half-configured"])
+    assert not Installed().process([])
