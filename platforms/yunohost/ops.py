@@ -316,9 +316,10 @@ def planned(wanted: Wanted, now: Server, stage: str) -> tuple[Step, ...]:
     except (CannotConverge, ArgumentsError, YunohostError, UnreadableError, ValueError) as error:
         raise ops.RefusedError(str(error)) from error
     connection = getattr(host.connector, "connection", None)
-    own = connection.own_key if connection is not None else None
-    if own and (problem := shut_out(left, connection.target.user, own)):
-        raise ops.RefusedError(f"{wanted.host}: {problem}")
+    if connection is not None:
+        problem = shut_out(left, connection.target.user, connection.own_key or "?")
+        if problem:
+            raise ops.RefusedError(f"{wanted.host}: {problem}")
     if lacking := unmet(left, now):
         raise ops.RefusedError("\n".join(lacking))
     return left
