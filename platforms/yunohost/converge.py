@@ -161,10 +161,17 @@ def _domains(wanted: Wanted, server: Server) -> Iterator[Step]:
             if known is None or not same_setting(value, before):
                 yield Step(
                     f"domain {name} {key}",
-                    f"~ domain {name}: {key}: {as_text(before) or '(default)'} → {as_text(value)}",
+                    f"~ domain {name}: {key}: {_like(value, before)} → {as_text(value)}",
                     commands.domain_config_set(name, key, as_text(value)),
                     "domains",
                 )
+
+
+def _like(value: Value, before: Scalar) -> str:
+    """What a setting was, in the words of what it shall be: YunoHost keeps 1 for yes."""
+    if isinstance(value, bool) and before is not None:
+        return as_text(same_setting(before, True))
+    return as_text(before) or "(default)"
 
 
 def _certificates(wanted: Wanted, server: Server) -> Iterator[Step]:
