@@ -1033,6 +1033,8 @@ def user_ssh_remove_key(y: Server, a: Any) -> None:
     if a.key not in row["keys"]:
         raise Failure("Key not found")
     row["keys"].remove(a.key)
+    if not row["keys"]:  # the last one leaves an empty file
+        (y.root / f"home/{a.username}/.ssh/authorized_keys").write_text("")
 
 
 # apps
