@@ -336,12 +336,16 @@ def packages(names: Sequence[str]) -> Generator[StringCommand, None, None]:
     The first of a host's operations to install anything installs what the later ones ask for as
     well: each run of apt reads and settles the whole system, for seconds.
     """
-    queued: dict[str, None] = host.connector_data.setdefault("releve_packages", {})
-    queued |= dict.fromkeys(names)
+    queued: dict[str, bool] = host.connector_data.setdefault("releve_packages", {})
+    queued |= {name: True for name in names if name not in queued}
     # In the order given: where a package can do with one of several others, apt takes one that
     # was named before it.
     there = installed()
-    missing = [name for name in (queued if state.is_executing else names) if name not in there]
+    wanted = queued if state.is_executing else names
+    missing = [name for name in wanted if name not in there and (name in names or queued[name])]
+    if state.is_executing:
+        # What was there and is gone was replaced since, as YunoHost replaces sudo.
+        queued |= dict.fromkeys(queued, False)
     if not missing:
         return
     note("diff", path="", text=f"packages: {' '.join(missing)}")
