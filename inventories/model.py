@@ -295,10 +295,11 @@ Sha256 = Annotated[str, AfterValidator(_sha256)]
 def _source(text: str) -> str:
     try:
         parts = urlsplit(text)
-        bad = parts.scheme != "https" or not parts.hostname or bool(parts.username)
+        # A mirror of one's own may speak plain HTTP: the checksum says what the file must be.
+        fits = parts.scheme in ("https", "http") and parts.hostname and not parts.username
     except ValueError:
-        bad = True
-    if bad or not re.fullmatch(r"[!-~]+", text):
+        fits = False
+    if not fits or not re.fullmatch(r"[!-~]+", text):
         raise ValueError('write a full address, such as "https://install.example/install"')
     return text
 

@@ -74,7 +74,7 @@ AT = ("hosts", "monts", "yunohost")
         ((*AT, "main_domain"), "Not A Domain", "a domain name such as"),
         ((*AT, "main_domian"), "x.example", 'Did you mean "main_domain"?'),
         ((*AT, "installer"), {"url": "https://x.example"}, "sha256: is missing"),
-        ((*AT, "installer", "url"), "http://install.example", "full address"),
+        ((*AT, "installer", "url"), "ftp://install.example", "full address"),
         ((*AT, "installer", "sha256"), "A" * 64, "64 hexadecimal digits"),
         ((*AT, "settings", "no dots here"), 1, "what YunoHost calls it"),
         ((*AT, "settings", "email.pop3.pop3_enabled"), 1.5, "a text in double quotes"),
