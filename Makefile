@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv test unit lint drill bench lab-packages packages root
+.PHONY: help venv test unit lint drill live bench lab-packages packages root
 
 BIN := .venv/bin
 ROOMS := agent backup checks cli deploy inventories lab platforms recovery roles tools
@@ -41,6 +41,15 @@ lint: venv ## style, types, and who may import whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy $(ROOMS)
 	@$(BIN)/lint-imports
+
+# Variables beside HOST and KEY: docs/operations.md, "On a real YunoHost".
+live: root venv packages lab-packages ## play the story on a YunoHost server of yours: HOST=root@… KEY=… [BLANK=root@…]
+	@test -n "$(HOST)" -a -n "$(KEY)" || { echo "say which: make live HOST=root@ADDRESS KEY=FILE [BLANK=root@ADDRESS]. What is on them is lost." >&2; exit 64; }
+	@RELEVE_LIVE_HOST="$(HOST)" RELEVE_LIVE_KEY="$(KEY)" RELEVE_LIVE_BLANK="$(BLANK)" \
+	RELEVE_LIVE_DOMAIN="$(DOMAIN)" RELEVE_LIVE_INSTALLER="$(INSTALLER)" RELEVE_LIVE_INSTALLER_SHA256="$(INSTALLER_SHA256)" \
+	RELEVE_LIVE_SERVICES="$(SERVICES)" RELEVE_LIVE_CA="$(CA)" RELEVE_LIVE_OFFER="$(OFFER)" \
+	RELEVE_LIVE_OFFER_BROKEN="$(OFFER_BROKEN)" RELEVE_LIVE_KEEP="$(KEEP)" \
+	$(BIN)/python -m pytest -s -x -m live tests/live
 
 bench: root venv packages lab-packages ## measure against the tools that people would use instead (root)
 	@$(BIN)/python -m bench

@@ -1,0 +1,174 @@
+"""The story on a real YunoHost, in this order: each test goes on where the one before ended.
+
+What is offered is destroyed. Everything goes through the command line, as people meet it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+import roles
+from backup.restore import canaries
+from inventories.access import ssh_target
+from platforms.yunohost import answers, commands, durable, remote
+from platforms.yunohost.app import instance_of
+from platforms.yunohost.durable import Command, Task
+from recovery.drill import write_as_members
+from tests.live.story import COPIES, HOST, Offered, Story, host_of, said
+from tools import ssh
+
+pytestmark = pytest.mark.live
+
+# One of the services, which is destroyed and brought back.
+VICTIM = "blog"
+
+
+def services(story: Story) -> list[str]:
+    return [service.id for service in story.inventory().services_on(HOST)]
+
+
+def installed(story: Story) -> dict[str, str]:
+    """App -> version, as the server says."""
+    answer = story.ask(commands.app_list())
+    return {name: app.version for name, app in answers.apps(answer).items()}
+
+
+def test_a_blank_server_is_installed_and_a_server_taken_as_it_is(story: Story) -> None:
+    story.write()
+    story.reach(story.host)
+    if not story.is_set_up() and not said("INSTALLER"):
+        with ssh.session(story.target()) as connection:
+            there = connection.run(("test", "-x", "/usr/bin/yunohost"), check=False)
+        assert there.exit_code == 0, "a blank server needs INSTALLER and INSTALLER_SHA256"
+    story.releve("validate", story.file, codes=(0, 1))
+    story.releve("deploy", story.file, "--yes", about="first deploy")
+    assert story.is_set_up()
+    story.trust()
+    wanted = {instance_of(story.inventory().services[name]) for name in services(story)}
+    assert wanted <= set(installed(story))
+
+
+def test_a_second_deploy_changes_nothing(story: Story) -> None:
+    assert "Nothing to change" in story.releve("plan", story.file).text
+    done = story.releve("deploy", story.file, "--yes", about="deploy, nothing to change")
+    assert "Nothing to change" in done.text
+
+
+def test_everything_is_well(story: Story) -> None:
+    words = [word for name in services(story) for word in ("--only", name)]
+    for _ in range(12):
+        done = story.releve("check", story.file, *words, codes=(0, 1, 2, 3))
+        if done.code in (0, 1):
+            return
+        time.sleep(10)
+    pytest.fail("services do not become well")
+
+
+def test_what_is_adopted_needs_no_change(story: Story, tmp_path: Path) -> None:
+    done = story.releve("adopt", story.host.address, "--name", HOST, codes=(0,))
+    assert f"[hosts.{HOST}" in done.text
+
+
+def test_a_copy_is_made(story: Story) -> None:
+    inventory = story.inventory()
+    write_as_members(inventory, inventory.hosts[HOST], services(story), "kept", sample=True)
+    story.releve("backup", "run", story.file, "--host", HOST, about="first copy")
+    story.releve("backup", "run", story.file, "--host", HOST, about="copy, nothing changed")
+    story.releve("backup", "verify", story.file)
+
+
+def test_what_can_be_upgraded_is(story: Story) -> None:
+    if offer := said("OFFER"):
+        story.shell(offer)
+    before = installed(story)
+    story.releve("upgrade", story.file, "--dry-run")
+    assert installed(story) == before
+    story.releve("upgrade", story.file, "--yes", about="upgrade of the apps")
+    if offer:
+        assert installed(story) != before
+    assert "nothing to upgrade" in story.releve("upgrade", story.file, "--dry-run").text
+    story.releve("upgrade", story.file, "--system", "--yes", about="upgrade of the packages")
+
+
+def test_an_upgrade_that_fails_leaves_what_was_there(story: Story) -> None:
+    if not said("OFFER_BROKEN"):
+        pytest.skip("OFFER_BROKEN says how the server is offered a version that does not work")
+    story.shell(said("OFFER_BROKEN"))
+    before = installed(story)
+    done = story.releve("upgrade", story.file, "--yes", codes=(1,), about="upgrade that fails")
+    assert "NOT UPGRADED" in done.text or "ROLLED BACK" in done.text
+    after = installed(story)
+    assert after.keys() == before.keys()
+    test_everything_is_well(story)
+
+
+def test_an_app_that_is_destroyed_comes_back(story: Story) -> None:
+    inventory = story.inventory()
+    host = inventory.hosts[HOST]
+    at = write_as_members(inventory, host, [VICTIM], "kept")
+    story.releve("backup", "run", story.file, "--host", HOST)
+    instance = instance_of(inventory.services[VICTIM])
+    task = Task("destroyed", (Command(commands.app_remove(instance)),))
+    done = remote.perform(ssh_target(host), f"live-{time.time_ns()}", task)
+    assert durable.failure(done) is None
+    assert instance not in installed(story)
+    story.releve("check", story.file, "--only", VICTIM, codes=(2,))
+    story.releve(
+        "restore", story.file, VICTIM, "--to", HOST, "--replace", about="restore of one app"
+    )
+    assert instance in installed(story)
+    with ssh.session(story.target()) as connection:
+        found = canaries(connection, VICTIM)
+    assert any(abs((mark.at - at).total_seconds()) < 2 for mark in found), found
+    test_everything_is_well(story)
+    assert "Nothing to change" in story.releve("plan", story.file).text
+
+
+def test_the_copies_come_back_on_a_blank_host_that_is_shut_in(
+    story: Story, blanks: tuple[Offered, ...], tmp_path: Path
+) -> None:
+    if len(blanks) < 2:
+        pytest.skip("a drill and a rebuild need a blank host each: BLANK='root@A root@B'")
+    place = blanks[1]
+    story.reach(place)
+    words = ("--on", place.address, "--host-key", place.host_key, "--evidence", tmp_path)
+    story.releve("drill", story.file, *words, about="drill")
+    (evidence,) = tmp_path.glob("*.json")
+    assert json.loads(evidence.read_text())["passed"]
+
+
+def test_everything_is_rebuilt_on_a_blank_host(
+    story: Story, blanks: tuple[Offered, ...], tmp_path: Path
+) -> None:
+    if not blanks:
+        pytest.skip("BLANK=root@ADDRESS is not given")
+    place = blanks[0]
+    story.reach(place)
+    before = installed(story)
+    story.releve(
+        "rebuild", story.file, "--host", place.address, "--host-key", place.host_key,
+        "--provider", "elsewhere", "--datacenter", "three", "--lost", HOST, "--yes",
+        "--evidence", tmp_path, about="rebuild",
+    )  # fmt: skip
+    (evidence,) = tmp_path.glob("*.json")
+    assert json.loads(evidence.read_text())["passed"]
+    assert str(story.inventory().hosts[HOST].address) == place.address
+    assert installed(story) == before
+    test_everything_is_well(story)
+    assert "Nothing to change" in story.releve("plan", story.file).text
+    # The old one can serve and save no more.
+    old = host_of(story.host, story.inventory())
+    with ssh.session(ssh_target(old)) as connection:
+        fenced = connection.run(("test", "-e", "/var/lib/releve/fenced"), check=False)
+    assert fenced.exit_code == 0
+
+
+def test_how_long_it_took(story: Story) -> None:
+    print()
+    for what, seconds in story.seconds.items():
+        print(f"  {what:32} {seconds:7.1f} s")
+    assert roles.load(story.file).hosts[COPIES].platform == "debian"
