@@ -46,6 +46,17 @@ ROLE_NAMES = frozenset(
     )
 )  # fmt: skip
 
+# Timers and services that neither a Debian package nor YunoHost's own configuration brought.
+_JOBS = r"""
+cd / && comm -23 <(
+  find /etc/cron.d /var/spool/cron/crontabs /etc/systemd/system -mindepth 1 -maxdepth 1 -type f \
+    2>/dev/null | sort -u
+) <(
+  { cat /var/lib/dpkg/info/*.list; sed -n 's|^ *\(/[^:]*\):.*|\1|p' /etc/yunohost/regenconf.yml; } \
+    2>/dev/null | sort -u
+)
+"""
+
 # What is asked beside `server.QUESTIONS`: what YunoHost does not look after. Names only.
 BESIDE: tuple[Question, ...] = (
     Question("changed-files", argv=commands.regen_conf_pending()),
@@ -53,14 +64,8 @@ BESIDE: tuple[Question, ...] = (
         "folders",
         argv=("find", "/var/www", "/opt", "/srv", "-mindepth", "1", "-maxdepth", "1", "-print"),
     ),
-    Question(
-        "jobs",
-        argv=(
-            "find", "/etc/cron.d", "/var/spool/cron/crontabs", "/etc/systemd/system",
-            "-mindepth", "1", "-maxdepth", "1", "-type", "f", "-print",
-        ),
-    ),
-)  # fmt: skip
+    Question("jobs", argv=("bash", "-c", _JOBS)),
+)
 
 
 @dataclass(frozen=True)
@@ -476,7 +481,7 @@ def beside(looked: Looked, server: Server) -> tuple[str, ...]:
     if isinstance(changed, Answer) and changed.exit_code == 0:
         for category, files in answers.pending_configuration(changed).items():
             lines += [f"{file} was changed by hand ({category})" for file in files]
-    own = {"/var/www/html", "/opt/releve"}
+    own = {"/var/www/html", "/var/www/.well-known", "/opt/releve"}
     for app in server.apps.values():
         own |= {str(app.settings.get(key)) for key in ("install_dir", "data_dir", "final_path")}
         own |= {f"/var/www/{app.id}", f"/opt/{app.id}", f"/opt/yunohost/{app.id}"}
@@ -490,11 +495,8 @@ def beside(looked: Looked, server: Server) -> tuple[str, ...]:
     return tuple(lines)
 
 
-# What Debian and YunoHost put there themselves.
-_KNOWN_JOBS = re.compile(
-    r"yunohost|ynh|certbot|e2scrub|php|popularity|sysstat|mdadm|anacron|\.placeholder|metronome|"
-    r"releve|dbus-org|syslog|nftables|getty|ssh|rspamd|redis|nslcd|slapd|fail2ban|mariadb|mysql"
-)
+# Ours, and what makes units of its own at run time.
+_KNOWN_JOBS = re.compile(r"releve|dbus-org|ynh|\.placeholder")
 
 
 def _paths(looked: Looked, name: str) -> list[str]:
