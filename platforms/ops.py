@@ -176,6 +176,7 @@ def note(kind: str, **values: Any) -> None:
 
 
 _PROGRAMS = "/usr/local/lib/releve/"
+_PLAN = "/etc/releve/plan.json"
 
 
 def _difference(file: File, found: Found | None) -> str:
@@ -187,8 +188,9 @@ def _difference(file: File, found: Found | None) -> str:
     except UnicodeDecodeError:
         return f"{file.path}: {len(file.content)} bytes, not text"
     name = file.path if found else "/dev/null"
-    if file.path.startswith(_PROGRAMS):
-        # Our own source, whose changes nobody reviews here; an inventory's effects would drown.
+    if file.path.startswith(_PROGRAMS) or (file.path == _PLAN and not found):
+        # Our own source, and what it reads, which nobody reviews here; an inventory's effects
+        # would drown. How the agent's plan changes later is worth a look.
         return f"{file.path}: {'new' if not found else 'another version'}, {len(new)} lines"
     old = host.get_fact(Text, path=file.path).splitlines() if found else []
     lines = list(difflib.unified_diff(old, new, name, file.path, lineterm="", n=2))
