@@ -410,6 +410,9 @@ class AppOptions(Model):
     access: tuple[GroupName, ...] | None = None  # groups; None: as the role has it
     args: dict[Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_]{1,60}\Z")], Scalar] = {}
     panel: dict[SettingKey, Scalar] = {}
+    # It was there before Relève: until something is written under `settings`, the app stays
+    # inside as it is.
+    found: Flag = False
     absent: Flag = False
 
     @model_validator(mode="after")

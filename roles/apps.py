@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from inventories.model import Inventory, Service
-from platforms.yunohost.app import Needs
+from platforms.yunohost.app import Needs, Setting, options
 from platforms.yunohost.wanted import WantedApp
 from roles.interface import Absent, OnPlatform
 from roles.registry import SERVICES
@@ -42,6 +43,22 @@ def needs_of(inventory: Inventory, host_id: str) -> Needs:
         domains=tuple(dict.fromkeys(name for one in found for name in one.domains)),
         mailboxes=tuple(dict.fromkeys(name for one in found for name in one.mailboxes)),
     )
+
+
+def settings_of(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
+    """What must be set inside a service's app. Of one that was found on a server, and of which the
+    inventory says nothing inside, only what Relève itself needs there."""
+    on = SERVICES[service.role].on[inventory.hosts[service.host].platform]
+    said = options(service)
+    if isinstance(on.settle, Absent) or said.absent:
+        return ()
+    every = on.settle(service, inventory)
+    if said.found and not service.settings.model_fields_set:
+        every = tuple(
+            replace(one, wanted={n: v for n, v in one.wanted.items() if n in one.needed})
+            for one in every
+        )
+    return tuple(one for one in every if one.wanted)
 
 
 def roles_of_apps() -> dict[str, str]:

@@ -442,6 +442,8 @@ def _app(writer: _Writer, app: App, role: str, roles: Mapping[str, str]) -> dict
     out: dict[str, Any] = {}
     if role == "app" or roles.get(app.manifest) != role:
         out["id"] = app.manifest
+    if role != "app":
+        out["found"] = True
     if app.id != app.manifest:
         # `id` as well: an instance alone does not say of what.
         out |= {"id": app.manifest, "instance": app.id}

@@ -58,6 +58,8 @@ class Setting:
     read: Argv
     write: Argv
     wanted: Mapping[str, Value]
+    # Those of `wanted` without which nothing can be counted or marked in the app.
+    needed: frozenset[str] = frozenset()
 
 
 def fingerprint(name: str, value: str) -> str:

@@ -21,8 +21,7 @@ from platforms import ops
 from platforms.ops import File, Folder, Item, Placed
 from platforms.yunohost import app as ynh
 from platforms.yunohost.app import Setting
-from roles.interface import Absent
-from roles.registry import SERVICES
+from roles.apps import settings_of
 
 _ROLES = Path(__file__).resolve().parent.parent
 _PROGRAMS = "/usr/local/lib/releve"
@@ -116,12 +115,8 @@ def install(service: Service, inventory: Inventory) -> None:  # noqa: ARG001
 
 def configure(service: Service, inventory: Inventory) -> None:
     """What is set inside the app, after it was installed or updated and every time after."""
-    on = SERVICES[service.role].on["yunohost"]
-    said = ynh.options(service)
-    if isinstance(on.settle, Absent) or said.absent:
-        return
-    wanted = on.settle(service, inventory)
-    if any(one.wanted for one in wanted):
+    wanted = settings_of(service, inventory)
+    if wanted:
         settle(settings=wanted, name=f"{service.id}: settings")
 
 

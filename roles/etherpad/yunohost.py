@@ -68,6 +68,7 @@ def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
             program(service, "get", unit, names, secrets),
             program(service, "set", unit, secrets),
             wanted,
+            needed=frozenset(("interface",)),
         ),
     )
 

@@ -19,7 +19,7 @@ from platforms.yunohost.converge import install_arguments
 from roles.app import common
 from roles.app import yunohost as any_app
 from roles.app.deploy import Answers, parse_answers
-from roles.apps import apps_on, needs_of
+from roles.apps import apps_on, needs_of, settings_of
 from roles.cryptpad import probes as cryptpad
 from roles.discourse import probes as discourse
 from roles.interface import Absent, Finding, OnPlatform, Record, State
@@ -114,6 +114,16 @@ def state_of(role: str, settings: Mapping[str, Any] | None = None) -> State:
     service, inv, on = one(role, settings, {"id": "hextris"} if role == "app" else None)
     assert not isinstance(on.state, Absent)
     return on.state(service, inv)
+
+
+def test_what_was_found_stays_as_it_is_until_something_is_written() -> None:
+    for role, needed in (("wordpress", set()), ("etherpad", {"interface"}), ("nextcloud", set())):
+        service, inv, _ = one(role, {}, {"found": True})
+        assert {n for s in settings_of(service, inv) for n in s.wanted} == needed
+    service, inv, _ = one("wordpress", {"title": "Nous"}, {"found": True})
+    assert {"blogname", "locale"} <= {n for s in settings_of(service, inv) for n in s.wanted}
+    service, inv, _ = one("wordpress")
+    assert "locale" in {n for s in settings_of(service, inv) for n in s.wanted}
 
 
 # --- what is installed -----------------------------------------------------------------------
