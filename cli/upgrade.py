@@ -14,7 +14,7 @@ import click
 @click.option("--host", metavar="HOST", help="Only what is on this host.")
 @click.option("--system", is_flag=True, help="The hosts' packages as well, after the apps.")
 @click.option("--dry-run", is_flag=True, help="Only say what is available.")
-@click.option("--yes", is_flag=True, help="Do not show what is available and ask first.")
+@click.option("--yes", is_flag=True, help="Do not ask first.")
 def upgrade(
     file: Path,
     services: tuple[str, ...],
@@ -39,8 +39,7 @@ def upgrade(
 
     with Live() as live:
         found = room.look(file, services, host, system=system, progress=live)
-    if dry_run or not yes:
-        click.echo(plan(found), nl=False)
+    click.echo(plan(found), nl=False)
     if dry_run or not any(one.anything for one in found):
         sys.exit(0)
     if not yes:
