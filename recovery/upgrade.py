@@ -206,12 +206,8 @@ class Upgrade:
             outcome = self._roll_back(host, mark, replace(outcome, why=why))
         elif not changed:
             # YunoHost has put it back by itself, or never began.
-            why = str(problem) if problem else "the upgrade was cut off before it changed anything"
-            remedy = (
-                getattr(problem, "remedy", "")
-                or f"releve upgrade {self.file} --service {mark.service}"
-            )
-            outcome = replace(outcome, state="unchanged", why=why, remedy=remedy)
+            why, remedy = _unchanged(problem)
+            outcome = replace(outcome, after=mark.after, state="unchanged", why=why, remedy=remedy)
         else:
             notes = () if now == mark.after else (f"it is {now} now, {mark.after} was offered",)
             outcome = replace(outcome, notes=(*notes, *self._still(mark)))
@@ -467,3 +463,15 @@ class Upgrade:
 
     def _still(self, mark: Mark) -> tuple[str, ...]:
         return (f"not well before either: {', '.join(mark.bad)}",) if mark.bad else ()
+
+
+def _unchanged(problem: Exception | None) -> tuple[str, str]:
+    """Why an upgrade came to nothing, and what to do, when all is as it was."""
+    again = "Nothing is lost, and it answers as before. "
+    if isinstance(problem, YunohostError):
+        log = f"On the host, yunohost log show {problem.log} says why. " if problem.log else ""
+        return problem.message, f"{again}{log}Tell its packagers, or wait for the next version."
+    if isinstance(problem, StepError):
+        return problem.message, problem.remedy
+    why = str(problem) if problem else "it was cut off before anything was changed"
+    return why, f"{again}Run this again."

@@ -20,8 +20,9 @@ State = Literal["upgraded", "unchanged", "rolled_back", "broken"]
 class Outcome:
     """One service's upgrade, or that of a host's packages (`subject`: PACKAGES).
 
-    `snapshot`: the copy from before. `why`: what went wrong; `remedy`: what to do. `notes`: what
-    is well and should be known. `changed`: packages that have another version now.
+    `after`: the version that was to come. `snapshot`: the copy from before. `why`: what went
+    wrong; `remedy`: what to do. `notes`: what is well and should be known. `changed`: packages
+    that have another version now.
     """
 
     host: str

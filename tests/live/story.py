@@ -193,6 +193,15 @@ class Story:
         assert process.returncode in codes, f"{words[0]} ended with code {process.returncode}"
         return Done(process.returncode, "".join(lines), seconds)
 
+    def adopted(self, file: Path) -> None:
+        """Have the server described, into a file of its own."""
+        words = ("adopt", HOST, "--inventory", str(self.file))
+        print(f"\n$ releve {' '.join(words)} > {file.name}", flush=True)
+        with file.open("w") as out:
+            argv = [sys.executable, "-m", "cli.main", *words]
+            done = subprocess.run(argv, cwd=REPO, stdout=out, check=False)
+        assert done.returncode == 0
+
     def ask(self, argv: tuple[str, ...]) -> Answer:
         """A question to the server."""
         with ssh.session(self.target()) as connection:

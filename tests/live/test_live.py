@@ -69,8 +69,13 @@ def test_everything_is_well(story: Story) -> None:
 
 
 def test_what_is_adopted_needs_no_change(story: Story, tmp_path: Path) -> None:
-    done = story.releve("adopt", story.host.address, "--name", HOST, codes=(0,))
-    assert f"[hosts.{HOST}" in done.text
+    file = tmp_path / "adopted.toml"
+    story.adopted(file)
+    print(file.read_text())
+    story.releve("validate", file)
+    described = {service.url for service in roles.load(file).services.values()}
+    assert {story.inventory().services[name].url for name in services(story)} <= described
+    assert "Nothing to change" in story.releve("plan", file).text
 
 
 def test_a_copy_is_made(story: Story) -> None:
