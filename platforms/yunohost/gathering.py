@@ -7,6 +7,7 @@ of YunoHost's: they are given them.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from platforms.yunohost import commands
 from platforms.yunohost.commands import Argv
@@ -49,10 +50,22 @@ def _named(argv: Argv, name: str) -> list[str]:
     return [DOMAIN if word == name else word for word in argv]
 
 
+# Apps install Debian packages while they come back. Broken off in the middle of that, nothing can
+# be installed or removed before this was done.
+_MEND: dict[str, Sequence[str]] = {
+    "packages": ("dpkg", "--audit"),
+    "packages-mend": (
+        *("env", "DEBIAN_FRONTEND=noninteractive", "dpkg"),
+        *("--force-confdef", "--force-confold", "--configure", "-a"),
+    ),
+}
+
+
 def bring_back_app(instance: str) -> Argv:
     """Takes an archive that holds this app as standard input; replaces what is here."""
     stand_in = "domain.example"
     told = {
+        **_MEND,
         "domains": commands.domain_list(),
         "domain-add": _named(commands.domain_add(stand_in, timeout=WAIT), stand_in),
         "remove": commands.app_remove(instance, timeout=WAIT),
@@ -64,6 +77,7 @@ def bring_back_app(instance: str) -> Argv:
 def bring_back_system() -> Argv:
     """The same for everything that is no app: accounts, domains, mail, homes, settings."""
     told = {
+        **_MEND,
         "restore": commands.backup_restore(BACK, system=(), timeout=WAIT),
         "replace": commands.backup_restore(BACK, system=(), force=True, timeout=WAIT),
     }

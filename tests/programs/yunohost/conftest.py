@@ -89,6 +89,8 @@ class House:
         there = str(self.results)
         words = [there if word == gathering.RESULTS else word for word in words]
         words = [self.program if word == "yunohost" else word for word in words]
+        # This machine's own packages are none of a test's business.
+        words = [w.replace('["dpkg", "--audit"]', '["true"]') for w in words]
         return [w.replace('["yunohost"', f'["{self.program}"') for w in words]
 
     def _part(self, parts: list[str], load: Any, claims: list[str] | None = None) -> dict[str, Any]:

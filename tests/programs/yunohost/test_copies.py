@@ -302,6 +302,22 @@ def test_killed_while_it_is_loaded_it_goes_on(house: House) -> None:
     assert house.now("apps")["wordpress"]["data"] == "data of wordpress"
 
 
+def test_packages_left_half_installed_are_finished_first(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    house.yunohost("app", "remove", "wordpress")
+    half = host.base / "half"
+    half.touch()
+    argv = host.plan["services"]["blog"]["archives"][0]["load"]
+    told = json.loads(argv[-1])
+    told["packages"] = ["sh", "-c", 'test ! -e "$1" || echo half', "sh", str(half)]
+    told["packages-mend"] = ["rm", str(half)]
+    argv[-1] = json.dumps(told)
+    restored = host.agent("restore", "--service=blog")
+    assert not half.exists()
+    assert "half installed" in str(restored["messages"])
+
+
 def test_a_large_folder_beside_the_archive_comes_back_first(house: House) -> None:
     host = house.site
     data = house.root / "var/www/wordpress"
