@@ -32,6 +32,12 @@ def parse(host: str, exit_code: int, stdout: bytes, stderr: bytes) -> dict[str, 
         answer = json.loads(text.splitlines()[0]) if text else None
     except ValueError:
         answer = None
+    if isinstance(answer, dict) and exit_code != 0 and answer.keys() == {"undone"}:
+        # Only what clears up afterwards had its say: the verb itself was killed.
+        raise BackupError(
+            f"{host}: the agent was stopped from outside before it could answer. What it held "
+            "still was let go; run the same command again, it goes on where it was"
+        )
     said = stderr.decode(errors="replace").strip().splitlines()
     reason = answer.get("error") if isinstance(answer, dict) else None
     if exit_code == _BUSY:

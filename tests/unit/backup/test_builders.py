@@ -11,7 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.agent import excluded
+from backup import remote
 from backup.epoch import notice
+from backup.errors import BackupError
 from backup.lend import line
 from backup.restore import restore_words
 from inventories.model import Repository, RepositoryUrl
@@ -104,6 +106,12 @@ def test_hostile_repository_addresses_are_refused_or_harmless(user: str, path: s
 
 
 @given(st.integers(1, 10**9))
+def test_an_agent_that_was_killed_is_told_as_such() -> None:
+    with pytest.raises(BackupError, match="stopped from outside"):
+        remote.parse("monts", 137, b'{"undone": ["blog.0"]}\n', b"")
+    assert remote.parse("monts", 0, b'{"undone": []}\n', b"") == {"undone": []}
+
+
 def test_the_gate_can_read_the_epoch_of_a_notice(epoch: int) -> None:
     import re
 
