@@ -106,12 +106,6 @@ def test_hostile_repository_addresses_are_refused_or_harmless(user: str, path: s
 
 
 @given(st.integers(1, 10**9))
-def test_an_agent_that_was_killed_is_told_as_such() -> None:
-    with pytest.raises(BackupError, match="stopped from outside"):
-        remote.parse("monts", 137, b'{"undone": ["blog.0"]}\n', b"")
-    assert remote.parse("monts", 0, b'{"undone": []}\n', b"") == {"undone": []}
-
-
 def test_the_gate_can_read_the_epoch_of_a_notice(epoch: int) -> None:
     import re
 
@@ -137,3 +131,9 @@ def test_excludes_are_counted_as_restic_reads_them(
     pattern: str, path: str, hit: bool, tmp_path: Path
 ) -> None:
     assert excluded([pattern])(path) is hit
+
+
+def test_an_agent_that_was_killed_is_told_as_such() -> None:
+    with pytest.raises(BackupError, match="stopped from outside"):
+        remote.parse("monts", 137, b'{"undone": ["blog.0"]}\n', b"")
+    assert remote.parse("monts", 0, b'{"undone": []}\n', b"") == {"undone": []}
