@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("checks", "backup", "deploy")
+NAMES = ("checks", "backup", "deploy", "yunohost")
 
 
 def main() -> None:

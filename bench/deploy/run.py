@@ -98,13 +98,15 @@ def pyinfra(target: str, site: str, folder: Path) -> Callable[[], tuple[float, i
     return once
 
 
-def ansible(host: Host, key: Path, folder: Path) -> Callable[[], tuple[float, int]]:
-    """A run of the playbook; ansible-core is installed into `folder` first."""
+def ansible_ready(host: Host, key: Path, folder: Path) -> tuple[str, dict[str, str]]:
+    """Install ansible-core into `folder` unless it is there, with the inventory `hosts`; return
+    the program and its environment."""
     venv = folder / "ansible"
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "ansible-core"]
-    subprocess.run([*pip, "--disable-pip-version-check"], check=True)
-    (folder / "play.json").write_text(json.dumps(playbook()))
+    program = venv / "bin/ansible-playbook"
+    if not program.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "ansible-core"]
+        subprocess.run([*pip, "--disable-pip-version-check"], check=True)
     (folder / "known_hosts").write_text(f"{host.address} {host.host_key}\n")
     options = (
         f"-o ControlMaster=auto -o ControlPersist=120s -o ControlPath={folder}/%C "
@@ -116,7 +118,14 @@ def ansible(host: Host, key: Path, folder: Path) -> Callable[[], tuple[float, in
     )
     (folder / "hosts").write_text(f"far ansible_host={host.address} ansible_user=root\n")
     environment = {**os.environ, "ANSIBLE_CONFIG": str(folder / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
-    argv = [str(venv / "bin/ansible-playbook"), "-i", str(folder / "hosts"), "play.json"]
+    return str(program), environment
+
+
+def ansible(host: Host, key: Path, folder: Path) -> Callable[[], tuple[float, int]]:
+    """A run of the playbook."""
+    program, environment = ansible_ready(host, key, folder)
+    (folder / "play.json").write_text(json.dumps(playbook()))
+    argv = [program, "-i", str(folder / "hosts"), "play.json"]
 
     def once() -> tuple[float, int]:
         seconds, said = timed(argv, environment, folder)

@@ -6,6 +6,8 @@ What is offered is destroyed. Everything goes through the command line, as peopl
 from __future__ import annotations
 
 import json
+import statistics
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 import roles
 from backup.restore import canaries
+from bench.yunohost import run as bench
 from inventories.access import ssh_target
 from platforms.yunohost import answers, commands, durable, remote
 from platforms.yunohost.app import instance_of
@@ -56,6 +59,26 @@ def test_a_second_deploy_changes_nothing(story: Story) -> None:
     assert "Nothing to change" in story.releve("plan", story.file).text
     done = story.releve("deploy", story.file, "--yes", about="deploy, nothing to change")
     assert "Nothing to change" in done.text
+
+
+def test_a_second_deploy_takes_a_quarter_of_ansibles_time(story: Story, tmp_path: Path) -> None:
+    host = story.inventory().hosts[HOST]
+    if host.user != "root" or host.port != 22:
+        pytest.skip("the playbook speaks to root on port 22")
+    domains = answers.domains(story.ask(commands.domain_list())).names
+    asked = (*bench.questions(), *bench.also(domains))
+    try:
+        playbook = bench.ansible(host, story.key, tmp_path, "play", asked)
+    except subprocess.CalledProcessError:
+        pytest.skip("ansible-core cannot be installed here: no package index")
+    playbook()
+    pairs = []
+    for _ in range(3):
+        ours = story.releve("deploy", story.file, "--yes", "--limit", HOST).seconds
+        pairs.append((ours, playbook()))
+    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    print(f"  {len(asked)} questions; of Ansible's time: {ratio:.3f}  {pairs}")
+    assert ratio <= bench.LIMIT
 
 
 def test_everything_is_well(story: Story) -> None:
