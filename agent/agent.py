@@ -992,6 +992,14 @@ def backup(at: Root, plan: Mapping[str, Any], run_id: str | None = None) -> dict
     error: Failed | None = None
     try:
         _clear_stage(at, {p.name for p in parts})
+        around = plan.get("around")
+        if around:
+            # First of all: it waits until the platform is free, and nothing stands still for that.
+            progress(at, "backup", "wait")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(around["results"])
+            held = {"do": around["before"], "undo": around["after"], "at_most": 48 * 3600}
+            still.hold("_around", 0, held)
         for part in parts:
             progress(at, "backup", "prepare", service=part.name)
             _prepare(at, part, run_id, still)
@@ -1013,13 +1021,6 @@ def backup(at: Root, plan: Mapping[str, Any], run_id: str | None = None) -> dict
             *(f"--tag=service={p.name}" for p in parts if not p.name.startswith("_")),
             *(f"--exclude={e}" for part in parts for e in part.plan.get("excludes", ())),
         ]
-        around = plan.get("around")
-        if around:
-            progress(at, "backup", "gather")
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(around["results"])
-            held = {"do": around["before"], "undo": around["after"], "at_most": 48 * 3600}
-            still.hold("_around", 0, held)
         progress(at, "backup", "copy")
         # The order and the names are always the same: restic finds the last run by them and
         # does not read unchanged files again.

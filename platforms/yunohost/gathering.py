@@ -28,13 +28,15 @@ BRING_BACK = f"{PROGRAMS}/bring-back"
 LISTS = ("info.json", "backup.csv")
 # A word of an argv that the program replaces by a name it reads in the archive.
 DOMAIN = "DOMAIN"
-# Seconds: another operation, such as somebody's own backup, is waited for.
+# Seconds that another operation, such as somebody's own backup, is waited for. A run has waited
+# before, when nothing stood still yet.
 WAIT = 3600
+WAIT_STILL = 120
 
 
 def collect_run() -> Argv:
     """What a run is made by; after "--" comes the command that copies."""
-    create = commands.backup_create(NAME, methods=(NAME,), timeout=WAIT)
+    create = commands.backup_create(NAME, methods=(NAME,), timeout=WAIT_STILL)
     return (COLLECT, "run", RESULTS, *create)
 
 

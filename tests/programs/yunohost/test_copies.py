@@ -86,6 +86,24 @@ def test_nothing_gathered_is_nothing_saved(house: House) -> None:
     assert house.clean()
 
 
+def test_another_operation_is_waited_for_before_anything_stands_still(house: House) -> None:
+    lock = house.root / "var/run/moulinette_yunohost.lock"
+    lock.parent.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        lock.write_text(f"{other.pid}")
+        held = house.site.base / "held"
+        house.site.plan["services"]["blog"]["quiesce"] = [
+            {"do": ["touch", str(held)], "undo": ["true"], "at_most": 60}
+        ]
+        run = house.site.start("backup")
+        time.sleep(3)
+        assert run.poll() is None
+        assert not held.exists()
+        other.kill()
+    assert run.wait(60) == 0
+    assert held.exists()
+
+
 @pytest.mark.parametrize("whom", ["copy", "collect", "yunohost"])
 def test_whoever_is_killed_nothing_is_left_and_nothing_is_lost(house: House, whom: str) -> None:
     house.collect("before")
