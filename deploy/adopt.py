@@ -121,6 +121,12 @@ def _check(where: Target, server: Server, mailboxes: Collection[str]) -> None:
         raise AdoptError(
             f"{where.name} runs YunoHost {server.version}; this needs 12.1. Upgrade it first."
         )
+    if server.untold:
+        raise AdoptError(
+            f"{where.name} does not tell about {', '.join(server.untold)}, installed there: its "
+            "catalog is missing or old and cannot be fetched, or that app is damaged. Run there: "
+            "yunohost tools update apps; then see what yunohost app list says."
+        )
     if unknown := sorted(set(mailboxes) - server.names):
         raise AdoptError(f"{where.name} has no account {', '.join(unknown)}")
 

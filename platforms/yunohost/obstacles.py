@@ -33,6 +33,16 @@ def obstacles(wanted: Wanted, server: Server) -> tuple[Obstacle, ...]:
                 "Upgrade it first",
             ),
         )
+    if server.untold:
+        # Otherwise each of them would be installed a second time.
+        return (
+            Obstacle(
+                f"hosts.{wanted.host}",
+                f"YunoHost does not tell about {', '.join(server.untold)}, installed there: its "
+                "catalog is missing or old and cannot be fetched, or that app is damaged",
+                "Run there: yunohost tools update apps; then see what yunohost app list says",
+            ),
+        )
     return (
         *_settings(wanted, server),
         *_domains(wanted, server),
@@ -106,6 +116,8 @@ def _people(wanted: Wanted, server: Server) -> Iterator[Obstacle]:
             yield Obstacle(path, "is the name of a group there", "Choose another name")
         elif name not in server.names and name in ADMIN_ALIASES:
             yield Obstacle(path, "is a name that YunoHost keeps for itself", "Choose another name")
+        elif name not in server.names and name in server.reserved:
+            yield Obstacle(path, "is an account of the system there", "Choose another name")
     for name, mailbox in wanted.mailboxes.items():
         for alias in mailbox.aliases or ():
             local, _, domain = alias.partition("@")
@@ -161,8 +173,16 @@ def _place(app: App) -> tuple[str, str]:
 def _apps(wanted: Wanted, server: Server) -> Iterator[Obstacle]:
     taken = set(server.apps)
     here = {app.id: _place(app) for app in server.apps.values() if app.domain}
+    first: dict[str, str] = {}
     for app in in_order(wanted):
         path = f"services.{app.service}"
+        if (same := first.setdefault(app.instance, app.service)) != app.service:
+            yield Obstacle(
+                f"{path}.app.instance",
+                f"would be the app {app.instance}, as {same} is",
+                f'Name each: instance = "{app.id}__2" for the second one',
+            )
+            continue
         found = server.apps.get(app.instance)
         place = (app.domain, app.path)
         if app.instance in server.ghosts:
@@ -215,7 +235,9 @@ def _apps(wanted: Wanted, server: Server) -> Iterator[Obstacle]:
                 yield Obstacle(
                     f"{path}.app.panel.{key}",
                     f"{app.instance} has no such option",
-                    f"Known: {', '.join(sorted(panel))}",
+                    f"Known: {', '.join(sorted(panel))}"
+                    if panel
+                    else "It has no configuration panel: take it out",
                 )
             elif panel is not None and panel[key].masked and not is_secret(value):
                 yield Obstacle(f"{path}.app.panel.{key}", "is a password", 'Write "secret:NAME"')
@@ -227,12 +249,13 @@ def _permissions(wanted: Wanted, server: Server) -> Iterator[Obstacle]:
         *server.groups,
         *(name for name, group in wanted.groups.items() if not group.absent),
     } - {name for name, group in wanted.groups.items() if group.absent}
-    installed = {app.instance for app in wanted.apps if not app.absent}
     asked = [
         (_at(wanted, "permissions", name), name, who) for name, who in wanted.permissions.items()
     ]
+    to_come = {app.instance for app in wanted.apps if not app.absent} - server.apps.keys()
     for path, name, _ in asked:
-        if name not in server.permissions and name.partition(".")[0] not in installed:
+        # What an app will bring along is not known before it is there.
+        if name not in server.permissions and name.partition(".")[0] not in to_come:
             yield Obstacle(
                 path, "there is no such permission", "See: yunohost user permission list"
             )

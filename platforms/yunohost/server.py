@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidSignature
 
 from platforms.yunohost import answers, commands
 from platforms.yunohost.answers import Answer, App, FirewallPort, Scalar, Setting, UnreadableError
-from platforms.yunohost.errors import checked
+from platforms.yunohost.errors import checked, classify
 
 # The groups that YunoHost makes itself.
 ADMINS, ALL_USERS, VISITORS = "admins", "all_users", "visitors"
@@ -69,6 +69,10 @@ QUESTIONS: tuple[Question, ...] = (
     Question("certificates", files="/etc/yunohost/certs/*/crt.pem"),
     Question("authority", files="/etc/ssl/certs/ca-yunohost_crt.pem"),
     Question("keys", files="/home/*/.ssh/authorized_keys"),
+    # Names alone: `app list` leaves out what it cannot read about, and ends well.
+    Question("installed-apps", files="/etc/yunohost/apps/*/settings.yml", hide="."),
+    # As far as the colon: no account can be called so.
+    Question("system-accounts", files="/etc/passwd"),
 )
 
 # The answers to QUESTIONS by name: a command as it ended, or the text of each file by its path.
@@ -165,6 +169,9 @@ class Server:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     firewall: Mapping[str, FirewallPort] = field(default_factory=dict)
     apps: Mapping[str, App] = field(default_factory=dict)
+    # Apps that are installed and that YunoHost does not tell about, as without its catalog.
+    untold: tuple[str, ...] = ()
+    reserved: frozenset[str] = field(default=frozenset(), repr=False)  # the system's own accounts
     panels: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
 
     @property
@@ -211,6 +218,8 @@ def read(looked: Looked, described: Collection[str] = ()) -> Server:
     keys = _keys(_files(looked, "keys"))
     certificates = _certificates(looked)
     settings = _domain_settings(_files(looked, "domain-settings"))
+    apps = answers.apps(_answer(looked, "apps"))
+    there = {PurePosixPath(path).parent.name for path in _files(looked, "installed-apps")}
     return Server(
         installed=True,
         versions=versions,
@@ -246,9 +255,15 @@ def read(looked: Looked, described: Collection[str] = ()) -> Server:
         permissions=_permissions(looked, groups.keys() - users.keys()),
         settings=answers.settings(_answer(looked, "settings")),
         firewall=_firewall(looked),
-        apps=answers.apps(_answer(looked, "apps")),
+        apps=apps,
+        untold=tuple(sorted(there - apps.keys())),
+        reserved=frozenset(
+            line.partition(":")[0]
+            for text in _files(looked, "system-accounts").values()
+            for line in text.splitlines()
+        ),
         panels={
-            name.partition(":")[2]: answers.panel(checked(found))
+            name.partition(":")[2]: _panel(found)
             for name, found in looked.items()
             if name.startswith("panel:") and isinstance(found, Answer)
         },
@@ -260,6 +275,14 @@ def _answer(looked: Looked, name: str) -> Answer:
     if not isinstance(found, Answer):
         raise UnreadableError(f"the host did not answer the question {name!r}")
     return checked(found)
+
+
+def _panel(found: Answer) -> Mapping[str, Setting]:
+    """An app's panel; empty when it has none."""
+    error = classify(found)
+    if error is not None and error.kind == "no_panel":
+        return {}
+    return answers.panel(checked(found))
 
 
 def _files(looked: Looked, name: str) -> Mapping[str, str]:

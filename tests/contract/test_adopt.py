@@ -57,6 +57,8 @@ def looked() -> Looked:
         | {"/etc/yunohost/certs/other.example/crt.pem": pems["letsencrypt"]},
         "authority": {"/etc/ssl/certs/ca-yunohost_crt.pem": pems["authority"]},
         "keys": {"/home/alice/.ssh/authorized_keys": f"{KEY} laptop\n"},
+        "installed-apps": {},
+        "system-accounts": {},
         "changed-files": recording("187").answer,
     }
 
@@ -128,3 +130,14 @@ def test_a_question_that_failed_is_an_error_and_no_empty_server(name: str) -> No
     failed = recording("205").answer  # not as root
     with pytest.raises(YunohostError):
         read({**looked(), name: failed})
+
+
+def test_an_app_without_a_panel_has_an_empty_one() -> None:
+    seen = read({**looked(), "panel:wordpress": recording("367").answer}, ROLE_NAMES)
+    assert seen.panels == {"wordpress": {}}
+
+
+def test_apps_that_the_list_leaves_out_are_known_by_their_folders() -> None:
+    listed = read(looked(), ROLE_NAMES).apps
+    found = {f"/etc/yunohost/apps/{name}/settings.yml": "" for name in (*listed, "damaged")}
+    assert read({**looked(), "installed-apps": found}, ROLE_NAMES).untold == ("damaged",)

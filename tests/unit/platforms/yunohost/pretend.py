@@ -83,6 +83,7 @@ class Pretended:
     apps: dict[str, dict[str, Any]] = field(default_factory=dict)
     panels: dict[str, dict[str, str]] = field(default_factory=dict)
     version: str = "12.1.25"
+    untold: tuple[str, ...] = ()  # installed, and not told about
 
     def looked(self, panels: Iterable[str] = ()) -> Looked:
         groups = {name: {"members": who} for name, who in self.groups.items()}
@@ -121,6 +122,10 @@ class Pretended:
             },
             "authority": {"/etc/ssl/certs/ca-yunohost_crt.pem": pems["authority"]},
             "keys": {f"/home/{n}/.ssh/authorized_keys": text for n, text in self.keys.items()},
+            "installed-apps": {
+                f"/etc/yunohost/apps/{name}/settings.yml": "" for name in (*self.apps, *self.untold)
+            },
+            "system-accounts": {"/etc/passwd": "root:x:0:0::/root:/bin/sh\nmysql:x:105:112::/:\n"},
         }
 
     def _app(self, name: str) -> dict[str, Any]:

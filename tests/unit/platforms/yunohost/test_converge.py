@@ -438,7 +438,22 @@ def test_panels_are_compared_with_what_the_app_says_else_with_its_settings(tmp_p
             "nobody would be admin",
         ),
         ({"groups": {"member": {}}}, {}, "is the name of an account"),
+        ({"mailboxes": {"mysql": {}}}, {}, "is an account of the system"),
         ({"permissions": {"nope.main": []}}, {}, "there is no such permission"),
+        (
+            {"permissions": {"wordpress.nope": []}},
+            {"site": {"url": "https://blog.lab.test", "app": {"id": "wordpress"}}},
+            "there is no such permission",
+        ),
+        (
+            {},
+            {
+                "site": {"url": "https://blog.lab.test", "app": {"id": "wordpress"}},
+                "x": {"url": "https://lab.test/x", "app": {"id": "wordpress"}},
+            },
+            "services.x.app.instance: would be the app wordpress, as site is. Name each: instance "
+            '= "wordpress__2"',
+        ),
         ({"permissions": {"wordpress.main": ["nobody"]}}, {}, "there is no group nobody"),
         ({"firewall": {"22/tcp": {"absent": True}}}, {}, "is how Relève comes in"),
         (
@@ -473,6 +488,13 @@ def test_an_app_that_is_listed_and_not_there_stands_in_the_way(tmp_path: Path) -
     state = usual()
     del state.permissions["wordpress.main"]
     assert "yunohost app remove wordpress" in obstacles(tmp_path, state, {}, site=site())
+
+
+def test_apps_that_yunohost_does_not_tell_about_are_not_installed_again(tmp_path: Path) -> None:
+    # Without its catalog `app list` says that there are none, and ends well (seen on 12.1.25).
+    state = usual()
+    state.untold, state.apps = ("wordpress",), {}
+    assert "does not tell about wordpress" in obstacles(tmp_path, state, {}, site=site())
 
 
 @pytest.mark.parametrize("version", ["11.2.30", "12.0.9", ""])
