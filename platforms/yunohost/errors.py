@@ -114,7 +114,8 @@ class _Meaning:
     remedy: str
 
 
-_LOOK = "Look at the log on the server: yunohost log show {log}."
+_SHOW = "yunohost log show {log}"
+_LOOK = f"Look at the log on the server: {_SHOW}."
 _WHY: dict[Kind, _Meaning] = {
     "already_postinstalled": _Meaning(
         "The server is set up already, perhaps by somebody else.",
@@ -361,7 +362,9 @@ _WHY: dict[Kind, _Meaning] = {
         "Give one of the two another address.",
     ),
     "user_exists": _Meaning(
-        "The name is an account already, or one of the system's.", "Give another name."
+        "The name is an account already, or one of the system's, or the full name of another "
+        "account; nothing was changed.",
+        "Give another name, or that other account another full name.",
     ),
     "weak_password": _Meaning(
         "YunoHost refuses the password as too weak, too common, too long, or for a character "
@@ -409,7 +412,8 @@ _HINTS: tuple[tuple[Kind, tuple[str, ...], str], ...] = (
     ("nothing_to_do", ("app", "change-url"), r"nothing to do"),
     ("nothing_to_do", ("domain", "main-domain"), r"can not be removed from the 'admins' group"),
     ("nothing_to_do", ("domain", "cert"), r"not about to expire|overwrite a good and valid"),
-    ("download_failed", ("app",), r"Failed to download|Failed to connect to|status code \d+"),
+    ("download_failed", ("app",), r"Failed to download|Could not fetch source files"
+     r"|Failed to connect to|status code \d+"),
     ("packages_missing", ("app",), r"no installation candidate|Unable to install dependencies"
      r"|Failed to provision apt"),
     ("url_taken", ("app",), r"URL is either unavailable"),
@@ -421,9 +425,9 @@ _HINTS: tuple[tuple[Kind, tuple[str, ...], str], ...] = (
     ("domain_exists", ("domain", "add"), r"domain already exists"),
     ("domain_is_main", ("domain", "remove"), r"main domain"),
     ("domain_in_use", ("domain", "remove"), r"still installed on your domain"),
-    ("user_exists", ("user",), r"user '.*' already exists"),
-    ("mail_taken", ("user",), r"Mail address '.*' already exists|reserved for the admins|Invalid"
-     r" e-mail address for domain"),
+    ("user_exists", ("user",), r"user '.*' already exists|attribute '(?:cn|uid)' already exists"),
+    ("mail_taken", ("user",), r"attribute 'mail' already exists|Mail address '.*' already exists"
+     r"|reserved for the admins|Invalid e-mail address for domain"),
     ("group_exists", ("user", "group"), r"Group .* already exists"),
     ("group_protected", ("user", "group"), r"cannot be deleted manually|cannot be edited manually"
      r"|last user in the group"),
@@ -672,7 +676,7 @@ def _error(kind: Kind, answer: Answer, where: str, parts: tuple[str, ...] = ()) 
     elif quoted := said(answer):
         message += f": {_short(' / '.join(quoted))}"
     message = f"{message.rstrip('. ')}. {why.means}"
-    remedy = why.remedy.replace("{log}", log or "last")
+    remedy = why.remedy.replace(_SHOW, f"yunohost log show {log}" if log else "yunohost log list")
     return YunohostError(kind, message, remedy, log, parts)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from platforms.yunohost import commands
+from platforms.yunohost.answers import Answer
 from platforms.yunohost.errors import YunohostError, classify, without_secrets
 from tests.contract.recorded import NAMES, inside, recording
 
@@ -241,3 +243,35 @@ def test_errors_and_logs_hold_no_password(number: str) -> None:
     for secret in given:
         assert secret not in str(error)
         assert secret not in without_secrets(f"a {secret} b", answer.argv)
+
+
+# What 12.1.25 said in the cases that were met after the recordings were made.
+MET = [
+    (
+        commands.user_create("contact", "Contact", "lab.test"),
+        "ERROR Could not create user contact: LDAP attribute 'cn' already exists with value "
+        "'contact'",
+        "user_exists",
+    ),
+    (
+        commands.app_manifest("https://git.lab.test/apps/foo_ynh"),
+        "ERROR Command '['git', 'ls-remote', '--symref', 'https://git.lab.test/apps/foo_ynh', "
+        "'HEAD']' returned non-zero exit status 128.\nERROR Could not fetch source files, is the "
+        "URL correct?",
+        "download_failed",
+    ),
+]
+
+
+@pytest.mark.parametrize(("argv", "stderr", "kind"), MET)
+def test_a_failure_that_was_met_later(argv: tuple[str, ...], stderr: str, kind: str) -> None:
+    error = classify(Answer(argv, 1, "", stderr))
+    assert error is not None
+    assert error.kind == kind
+
+
+def test_without_a_log_of_its_own_the_list_of_logs_is_named() -> None:
+    error = classify(Answer(("yunohost", "domain", "add", "x.test"), 1, "", "ERROR something new"))
+    assert error is not None
+    assert error.kind == "refused"
+    assert "yunohost log list" in error.remedy
