@@ -76,16 +76,20 @@ def is_older(digest: str, applied: Applied) -> bool:
     return digest != applied.digest and digest in applied.history
 
 
-def drift(applied: Applied, found: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def drift(
+    applied: Applied, found: Mapping[str, str], wanted: Mapping[str, str] | None = None
+) -> tuple[tuple[str, str], ...]:
     """What was changed by hand: (path, "changed" or "removed"), sorted.
 
-    `found`: path -> SHA-256 now; a file that is gone is not in it.
+    `found`: path -> SHA-256 now; a file that is gone is not in it. `wanted`: path -> SHA-256 of
+    what a deploy is about to place; what is so already is no news.
     """
+    wanted = wanted or {}
     changes = []
     for path, digest in sorted(applied.files.items()):
         if path not in found:
             changes.append((path, "removed"))
-        elif found[path] != digest:
+        elif found[path] not in (digest, wanted.get(path)):
             changes.append((path, "changed"))
     return tuple(changes)
 

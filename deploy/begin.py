@@ -40,8 +40,8 @@ def now() -> str:
 
 
 def begin(host: Any, wanted: Host, inventory: Inventory) -> None:
-    """Take the lock (unless this is a dry run), read what was applied, name what was changed by
-    hand. What was read stays in `host.connector_data` for `deploy.finish`.
+    """Take the lock (unless this is a dry run), read what was applied and what became of it. What
+    was read stays in `host.connector_data` for `tell_drift` and `deploy.finish`.
 
     Raise RefusedError: wrong platform, busy, an older inventory, or a memory that is damaged.
     """
@@ -55,17 +55,26 @@ def begin(host: Any, wanted: Host, inventory: Inventory) -> None:
     data["releve_applied"] = memory
     data["releve_found"] = _hashes(host, memory)
     data["releve_digest"] = digest(inventory)
-    changed = applied.drift(memory, data["releve_found"])
-    if changed:
-        emit("drift", host=host.name, since=memory.at, files=[list(item) for item in changed])
-    for path, what in changed:
-        host.log(f"{path} was {what} by hand since {memory.at}")
     if applied.is_older(data["releve_digest"], memory) and not os.environ.get(OLDER_VARIABLE):
         raise RefusedError(
             f"{wanted.id} has a newer inventory than this one: the last was applied {memory.at} by "
             f"{memory.who}, and this one was applied before it. Fetch the newest version of the "
             "file; or, to really go back, deploy with --older."
         )
+
+
+def tell_drift(host: Any) -> None:
+    """Name the files that were changed by hand, now that it is known what this deploy wants in
+    them: one that is so already was placed by a deploy that did not come to its end."""
+    data = host.connector_data
+    if "releve_found" not in data:
+        return
+    memory: applied.Applied = data["releve_applied"]
+    changed = applied.drift(memory, data["releve_found"], data["releve_placed"])
+    if changed:
+        emit("drift", host=host.name, since=memory.at, files=[list(item) for item in changed])
+    for path, what in changed:
+        host.log(f"{path} was {what} by hand since {memory.at}")
 
 
 def _note(host: Any, kind: str, **values: Any) -> None:

@@ -107,8 +107,10 @@ def main() -> None:
             keys.fill(inventory, ops.secrets())
         site(inventory.hosts[host.data.releve_host], inventory)
     except Exception as error:  # whatever it is, it must not stop the other hosts
+        begin.tell_drift(this)
         begin.fail(run, this, error)
         return
+    begin.tell_drift(this)
     if this not in run.active_hosts:
         events.emit("failed", host=this.name, message="a question to the host was not answered")
 

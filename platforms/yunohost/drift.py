@@ -153,11 +153,38 @@ def is_undone(difference: Difference, steps: Iterable[Step]) -> bool:
     return any(step.name == a or step.name.startswith(f"{a} ") for step in steps for a in about)
 
 
+def is_said(difference: Difference, wanted: Wanted) -> bool:
+    """Whether the inventory speaks of it. If no step is about it either, it is as the inventory
+    says: what a deploy did that did not come to its end is no change by hand."""
+    name, now = difference.name, difference.now
+    apps = {app.instance: app for app in wanted.apps}
+    match difference.area:
+        case "main domain":
+            return wanted.main_domain is not None
+        case "setting":
+            return name in wanted.settings
+        case "port":
+            return name in wanted.firewall
+        case "admin":
+            return name in wanted.operators
+        case "permission":
+            app = apps.get(name.removesuffix(".main"))
+            return name in wanted.permissions or (app is not None and app.access is not None)
+        case "domain":
+            return name in wanted.domains and None in (difference.before, now)
+        case "group":
+            return name in wanted.groups and None in (difference.before, now)
+        case "app" if name in apps:
+            return None in (difference.before, now) or apps[name].label == now["label"]
+    return False
+
+
 def told(
     found: Sequence[Difference], steps: Sequence[Step], server: Server, wanted: Wanted
 ) -> tuple[str, ...]:
     """Lines for people: each difference, what a deploy does about it, and at the end what to write
     into the inventory to keep all of them."""
+    found = [one for one in found if is_undone(one, steps) or not is_said(one, wanted)]
     if not found:
         return ()
     lines = [

@@ -37,6 +37,13 @@ def test_drift_names_what_was_changed_and_what_was_removed() -> None:
     assert drift(applied, {"/a": "1", "/c": "x"}) == (("/b", "removed"), ("/c", "changed"))
 
 
+def test_what_an_unfinished_deploy_placed_was_not_changed_by_hand() -> None:
+    applied = Applied(files={"/a": "1", "/b": "2"})
+    assert drift(applied, {"/a": "new", "/b": "x"}, {"/a": "new", "/b": "3"}) == (
+        ("/b", "changed"),
+    )
+
+
 def test_a_file_that_is_gone_and_not_placed_again_is_forgotten() -> None:
     before = Applied(digest="one", files={"/kept": "1", "/gone": "2", "/back": "3"})
     found = {"/kept": "1"}
