@@ -275,3 +275,19 @@ def test_a_download_is_what_it_must_be_or_is_not_kept(below: Path, tmp_path: Pat
     assert target.read_text() == "echo hello\n"
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert start(below, "fetch", "file:///no/such", digest, str(target)).wait() == 1
+
+
+def test_what_yunohost_logs_of_a_secret_is_blanked_and_nothing_else(below: Path) -> None:
+    log = below / "var/log/yunohost/yunohost-cli.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(f"of long ago: {SECRET}\n")
+    quoted = "it's Much-longer;44"
+    # As a shell that traces itself repeats an answer: bare, and quoted.
+    script = 'cat >> "$1"'
+    shown = f"+ set '--value={SECRET}'\n+ set 'it'\\''s Much-longer;44'\nend\n"
+    words = ["sh", "-c", f"{script} <<'E'\n{shown}E\n", "sh", str(log)]
+    run(below, step="a", title="t", commands=[{"argv": words}], hide=[SECRET, quoted], timeout=10)
+    stars = "*" * len(SECRET.encode()), "*" * (len(quoted) + 3)
+    assert log.read_text() == (
+        f"of long ago: {SECRET}\n+ set '--value={stars[0]}'\n+ set '{stars[1]}'\nend\n"
+    )
