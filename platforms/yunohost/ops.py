@@ -302,9 +302,12 @@ _STRENGTH = {"admin": "security.password.admin_strength", "user": "security.pass
 
 def server(wanted: Wanted) -> Server:
     """The current host as it is, with what is needed to compare it with `wanted`. Raise
-    YunohostError, UnreadableError."""
+    RefusedError when it does not tell."""
     panels = (panel_question(app) for app in wanted.panels)
-    return read(look((*QUESTIONS, *panels)), wanted.accounts)
+    try:
+        return read(look((*QUESTIONS, *panels)), wanted.accounts)
+    except (YunohostError, UnreadableError) as error:
+        raise ops.RefusedError(f"{wanted.host} cannot be looked at: {error}") from error
 
 
 def planned(wanted: Wanted, now: Server, stage: str) -> tuple[Step, ...]:
@@ -421,6 +424,8 @@ def steps(wanted: Wanted, stage: str, first: bool = False) -> Generator[Any, Non
         ops.note("diff", path="", text=one.text)
         if new := missing_secrets(one.secrets):
             ops.note("diff", path="", text=f"    with a new password, kept as {', '.join(new)}")
+    if todo:
+        yield FunctionCommand(_say_who_holds_the_lock, (), {})
     for one in todo:
         yield step(partial(task, one))
     if not todo or not state.is_executing:
@@ -469,6 +474,31 @@ def _foretell(wanted: Wanted, stage: str) -> None:
     for kind, names in told:
         if names:
             ops.note("diff", path="", text=f"then {kind}: {', '.join(names)}")
+
+
+# Who holds YunoHost's lock: the process, and what it was called with as far as no value can be
+# among it. A lock whose process is gone holds nobody up.
+_HOLDER = """p=$(cat -- "$1" 2>/dev/null) && test -r "/proc/$p/cmdline" &&
+echo "$p $(tr '\\0' ' ' <"/proc/$p/cmdline" | cut -d ' ' -f 3-4)" || :"""
+
+
+def holder(lock: str = "/run/moulinette_yunohost.lock") -> tuple[str, ...]:
+    """The argv, for a host, that prints who holds YunoHost's lock; nothing when nobody does."""
+    return ("sh", "-c", _HOLDER, "holder", lock)
+
+
+def _say_who_holds_the_lock(state: Any, host: Any) -> bool:  # noqa: ARG001
+    """Else nobody knows why nothing happens."""
+    _, output = host.run_shell_command(StringCommand(shlex.join(holder())))
+    process, _, words = output.stdout.strip().partition(" ")
+    if process.isdecimal():
+        what = f"yunohost {words.strip()}" if words.strip() else "its web administration"
+        message = (
+            f"another YunoHost operation is running there ({what}, process {process}): waiting "
+            f"for its end, {commands.LOCK_TIMEOUT // 60} minutes at most"
+        )
+        ops.note("progress", message=message)
+    return True
 
 
 def _nothing(state: Any, host: Any) -> bool:  # noqa: ARG001 (as pyinfra calls it)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 from platforms.yunohost import ops
 from platforms.yunohost.commands import ssh_key_remove
 from platforms.yunohost.ops import Installed
@@ -22,3 +25,22 @@ def test_an_installation_that_was_cut_off_is_none() -> None:
     assert Installed().process(["installed"])
     assert not Installed().process(["half-configured"])
     assert not Installed().process([])
+
+
+def test_who_holds_the_lock_is_named_without_values(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+
+    def said() -> str:
+        return subprocess.run(
+            ops.holder(str(lock)), capture_output=True, text=True, check=True
+        ).stdout
+
+    assert said() == ""
+    words = ["sleep", "0.0", "9", "0.1", "0.02"]
+    with subprocess.Popen(words) as process:
+        lock.write_text(str(process.pid))
+        assert said() == f"{process.pid} 9 0.1\n"
+        process.kill()
+    # Left by a process that is gone.
+    assert not Path(f"/proc/{process.pid}").exists()
+    assert said() == ""
