@@ -40,7 +40,7 @@ from tools.ssh import SshError
 # since then would be lost with a rollback.
 FRESH = 600.0
 # How long a service may take until it is well again, and how often it is looked at, in seconds.
-PATIENCE, PAUSE = 240.0, 10.0
+PATIENCE, PAUSE = 120.0, 10.0
 # Seconds that the upgrade of one app, or of YunoHost's packages, may take.
 LONGEST = 7200
 

@@ -109,6 +109,33 @@ def test_a_copy_is_made(story: Story) -> None:
     story.releve("backup", "verify", story.file)
 
 
+# Takes a file away after an app was upgraded, so that it answers no more.
+BREAKS = """set -eu
+mkdir -p "${1%/*}"
+printf '#!/bin/sh\\n[ "$YNH_APP_INSTANCE_NAME" = "%s" ] || exit 0\\n' "$2" > "$1"
+printf 'mv /var/www/%s/index.php /var/www/%s/index.gone\\n' "$2" "$2" >> "$1"
+chmod 755 "$1"
+"""
+HOOK = "/etc/yunohost/hooks.d/post_app_upgrade/50-live"
+
+
+def test_what_does_not_work_after_its_upgrade_comes_back(story: Story) -> None:
+    if not said("OFFER"):
+        pytest.skip("OFFER says how the server is offered newer versions")
+    story.shell(said("OFFER"))
+    before = installed(story)
+    instance = instance_of(story.inventory().services[VICTIM])
+    story.do(("sh", "-c", BREAKS, "breaks", HOOK, instance))
+    try:
+        words = ("--service", VICTIM, "--yes")
+        done = story.releve("upgrade", story.file, *words, codes=(1,), about="rollback")
+    finally:
+        story.do(("rm", "-f", HOOK))
+    assert "ROLLED BACK" in done.text
+    assert installed(story) == before
+    test_everything_is_well(story)
+
+
 def test_what_can_be_upgraded_is(story: Story) -> None:
     if offer := said("OFFER"):
         story.shell(offer)
