@@ -109,6 +109,27 @@ def test_a_copy_is_made(story: Story) -> None:
     story.releve("backup", "verify", story.file)
 
 
+def perform(story: Story, title: str, *argvs: tuple[str, ...]) -> float:
+    """Have YunoHost do something, durably; return the seconds."""
+    task = Task(title, tuple(map(Command, argvs)))
+    began = time.monotonic()
+    done = remote.perform(ssh_target(story.inventory().hosts[HOST]), f"live-{time.time_ns()}", task)
+    assert durable.failure(done) is None, done
+    return time.monotonic() - began
+
+
+def test_a_copy_takes_hardly_longer_than_yunohosts_own(story: Story) -> None:
+    pairs = []
+    for _ in range(3):
+        name = f"live{time.time_ns()}"
+        theirs = perform(story, "a copy", commands.backup_create(name))
+        perform(story, "its end", commands.backup_delete(name))
+        pairs.append((story.releve("backup", "run", story.file, "--host", HOST).seconds, theirs))
+    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    print(f"  of YunoHost's own time: {ratio:.2f}  {pairs}")
+    assert ratio <= 1.3
+
+
 # Takes a file away after an app was upgraded, so that it answers no more.
 BREAKS = """set -eu
 mkdir -p "${1%/*}"
@@ -167,9 +188,7 @@ def test_an_app_that_is_destroyed_comes_back(story: Story) -> None:
     at = write_as_members(inventory, host, [VICTIM], "kept")
     story.releve("backup", "run", story.file, "--host", HOST)
     instance = instance_of(inventory.services[VICTIM])
-    task = Task("destroyed", (Command(commands.app_remove(instance)),))
-    done = remote.perform(ssh_target(host), f"live-{time.time_ns()}", task)
-    assert durable.failure(done) is None
+    perform(story, "destroyed", commands.app_remove(instance))
     assert instance not in installed(story)
     story.releve("check", story.file, "--only", VICTIM, codes=(2,))
     story.releve(
