@@ -154,6 +154,10 @@ def failure(done: Done, host: str = "") -> YunohostError | StepError | None:
             "`yunohost log list` there.",
         )
     if done.error == "prompt":
+        # It asks again when it does not take an answer, and says why.
+        refused = classify(last, host=host)
+        if refused is not None and refused.kind in ("weak_password", "bad_argument"):
+            return refused
         return StepError(
             "prompt",
             f"{about}{what} asked a question that nobody answered, and was stopped.",

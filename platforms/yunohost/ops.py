@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pyinfra.api.command import FunctionCommand, QuoteString, StringCommand
 from pyinfra.api.facts import FactBase
@@ -34,6 +34,7 @@ from platforms.yunohost.converge import (
 from platforms.yunohost.durable import Command, Done, StepError, Task
 from platforms.yunohost.errors import YunohostError, checked, classify
 from platforms.yunohost.looking import Looked, Question
+from platforms.yunohost.obstacles import obstacles
 from platforms.yunohost.server import QUESTIONS, Server, panel_question, read
 from platforms.yunohost.steps import CannotConverge, Step
 from platforms.yunohost.wanted import Wanted
@@ -314,6 +315,9 @@ def planned(wanted: Wanted, now: Server, stage: str) -> tuple[Step, ...]:
     """The steps of a stage that are left to do. Raise RefusedError with everything that is known
     to be impossible, before anything is changed."""
     try:
+        # What can be seen without asking anything: apps that are there may be among what is asked.
+        if standing := obstacles(wanted, now):
+            raise CannotConverge(standing)
         found = answered(wanted, now) if stage == "configure" and now.installed else None
         left = tuple(step for step in converge(wanted, now, found) if step.stage == stage)
     except (CannotConverge, ArgumentsError, YunohostError, UnreadableError, ValueError) as error:
@@ -323,7 +327,7 @@ def planned(wanted: Wanted, now: Server, stage: str) -> tuple[Step, ...]:
         problem = shut_out(left, connection.target.user, connection.own_key or "?")
         if problem:
             raise ops.RefusedError(f"{wanted.host}: {problem}")
-    if lacking := unmet(left, now):
+    if lacking := unmet(left, now, ops.secrets()):
         raise ops.RefusedError("\n".join(lacking))
     return left
 
@@ -370,10 +374,17 @@ def shut_out(steps: Sequence[Step], user: str, own: str) -> str:
     return ""
 
 
-def unmet(steps: Sequence[Step], now: Server) -> tuple[str, ...]:
+class Kept(Protocol):
+    """Secrets by their names."""
+
+    def __contains__(self, name: str, /) -> bool: ...
+    def get(self, name: str, /) -> str: ...
+
+
+def unmet(steps: Sequence[Step], now: Server, kept: Kept) -> tuple[str, ...]:
     """What keeps the steps from being done on our side: secrets that nobody can make for the
     people, passwords that YunoHost would not take."""
-    kept, out = ops.secrets(), []
+    out = []
     for step in steps:
         for name in step.secrets:
             if name not in kept:
@@ -382,11 +393,14 @@ def unmet(steps: Sequence[Step], now: Server) -> tuple[str, ...]:
                         f"{step.text}: there is no secret {name}. Add it: releve secrets set"
                     )
                 continue
-            if step.name.startswith("account "):
-                level = now.settings.get(_STRENGTH["user"])
-                number = int(level.value) if level and str(level.value).isdigit() else 1
-                if why := passwords.too_weak(kept.get(name), number):
-                    out.append(f"{step.text}: YunoHost would not take the secret {name}: {why}")
+            level = now.settings.get(_STRENGTH["user"])
+            number = int(level.value) if level and str(level.value).isdigit() else 1
+            # YunoHost measures the passwords of apps and settings as it does those of people.
+            why = passwords.too_weak(kept.get(name), number)
+            if not step.name.startswith("account "):
+                why = why or passwords.not_in_a_form(kept.get(name))
+            if why:
+                out.append(f"{step.text}: YunoHost would not take the secret {name}: {why}")
     return tuple(out)
 
 

@@ -23,6 +23,12 @@ def new() -> str:
             return text
 
 
+def not_in_a_form(password: str) -> str:
+    """Why YunoHost would refuse a password as an answer to an app's question or as a setting, or
+    "" (src/utils/form.py of 12.1.25)."""
+    return "it has { or } in it" if set(password) & set("{}") else ""
+
+
 def too_weak(password: str, level: int) -> str:
     """Why YunoHost would refuse a password at its `level` (1 to 4), or "". It also knows a list
     of the most used ones, which we do not."""

@@ -9,6 +9,7 @@ import pytest
 from platforms.yunohost import durable
 from platforms.yunohost.answers import UnreadableError
 from platforms.yunohost.durable import Command, Task
+from platforms.yunohost.errors import YunohostError
 
 YUNOHOST = ("yunohost", "domain", "add", "a.example", "--output-as", "json", "--timeout", "600")
 
@@ -70,3 +71,12 @@ def test_each_way_not_to_end_is_told_with_what_to_do(word: str) -> None:
 def test_an_answer_that_is_none_is_told(text: str) -> None:
     with pytest.raises(UnreadableError):
         durable.result(text)
+
+
+def test_an_answer_that_was_refused_is_told_as_what_it_is() -> None:
+    # YunoHost asks again; ynh has no other answer and stops it. Said by 12.1.25.
+    argv = ("yunohost", "app", "install", "pad", "--force", "--output-as", "json")
+    stderr = "ERROR This password is among the most used passwords in the world.\nERROR Operation"
+    error = durable.failure(durable.result(printed("prompt", 1, stderr, argv)))
+    assert isinstance(error, YunohostError)
+    assert error.kind == "weak_password"
