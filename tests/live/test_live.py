@@ -9,6 +9,7 @@ import json
 import re
 import statistics
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -64,21 +65,23 @@ def test_a_second_deploy_changes_nothing(story: Story) -> None:
     assert "Nothing to change" in done.text
 
 
-def test_a_second_deploy_takes_a_quarter_of_ansibles_time(story: Story, tmp_path: Path) -> None:
+def test_a_second_deploy_takes_a_quarter_of_ansibles_time(story: Story) -> None:
     host = story.inventory().hosts[HOST]
     if host.user != "root" or host.port != 22:
         pytest.skip("the playbook speaks to root on port 22")
     domains = answers.domains(story.ask(commands.domain_list())).names
     asked = (*bench.questions(), *bench.also(domains))
-    try:
-        playbook = bench.ansible(host, story.key, tmp_path, "play", asked)
-    except subprocess.CalledProcessError:
-        pytest.skip("ansible-core cannot be installed here: no package index")
-    playbook()
     pairs = []
-    for _ in range(3):
-        ours = story.releve("deploy", story.file, "--yes", "--limit", HOST).seconds
-        pairs.append((ours, playbook()))
+    # A short path: there is a socket in it.
+    with tempfile.TemporaryDirectory(prefix="rl-") as folder:
+        try:
+            playbook = bench.ansible(host, story.key, Path(folder), "play", asked)
+        except subprocess.CalledProcessError:
+            pytest.skip("ansible-core cannot be installed here: no package index")
+        playbook()
+        for _ in range(3):
+            ours = story.releve("deploy", story.file, "--yes", "--limit", HOST).seconds
+            pairs.append((ours, playbook()))
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
     print(f"  {len(asked)} questions; of Ansible's time: {ratio:.3f}  {pairs}")
     assert ratio <= bench.LIMIT
