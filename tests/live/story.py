@@ -163,6 +163,8 @@ class Story:
     lab: Lab
     domain: str
     seconds: dict[str, float] = field(default_factory=dict)
+    # What was measured beside others: ratio, limit.
+    ratios: dict[str, tuple[float, float]] = field(default_factory=dict)
     _tunnels: list[Tunnel] = field(default_factory=list)
 
     @property

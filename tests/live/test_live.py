@@ -23,7 +23,7 @@ from platforms.yunohost import answers, commands, durable, remote
 from platforms.yunohost.app import instance_of
 from platforms.yunohost.durable import Command, Task
 from recovery.drill import write_as_members
-from tests.live.story import COPIES, HOST, Offered, Story, host_of, said
+from tests.live.story import HOST, Offered, Story, host_of, said
 from tools import ssh
 
 pytestmark = pytest.mark.live
@@ -65,7 +65,7 @@ def test_a_second_deploy_changes_nothing(story: Story) -> None:
     assert "Nothing to change" in done.text
 
 
-def test_a_second_deploy_takes_a_quarter_of_ansibles_time(story: Story) -> None:
+def test_a_second_deploy_beside_ansible(story: Story) -> None:
     host = story.inventory().hosts[HOST]
     if host.user != "root" or host.port != 22:
         pytest.skip("the playbook speaks to root on port 22")
@@ -83,8 +83,8 @@ def test_a_second_deploy_takes_a_quarter_of_ansibles_time(story: Story) -> None:
             ours = story.releve("deploy", story.file, "--yes", "--limit", HOST).seconds
             pairs.append((ours, playbook()))
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
-    print(f"  {len(asked)} questions; of Ansible's time: {ratio:.3f}  {pairs}")
-    assert ratio <= bench.LIMIT
+    print(f"  {len(asked)} questions: {pairs}")
+    story.ratios["deploy, nothing to change, of Ansible's time"] = (ratio, bench.LIMIT)
 
 
 def test_everything_is_well(story: Story) -> None:
@@ -128,7 +128,7 @@ def perform(story: Story, title: str, *argvs: tuple[str, ...]) -> float:
     return time.monotonic() - began
 
 
-def test_a_copy_takes_hardly_longer_than_yunohosts_own(story: Story) -> None:
+def test_a_copy_beside_yunohosts_own(story: Story) -> None:
     pairs = []
     for _ in range(3):
         name = f"live{time.time_ns()}"
@@ -136,8 +136,8 @@ def test_a_copy_takes_hardly_longer_than_yunohosts_own(story: Story) -> None:
         perform(story, "its end", commands.backup_delete(name))
         pairs.append((story.releve("backup", "run", story.file, "--host", HOST).seconds, theirs))
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
-    print(f"  of YunoHost's own time: {ratio:.2f}  {pairs}")
-    assert ratio <= 1.3
+    print(f"  {pairs}")
+    story.ratios["copy, of the time of YunoHost's own"] = (ratio, 1.3)
 
 
 # Takes a file away after an app was upgraded, so that it answers no more.
@@ -254,5 +254,11 @@ def test_everything_is_rebuilt_on_a_blank_host(
 def test_how_long_it_took(story: Story) -> None:
     print()
     for what, seconds in story.seconds.items():
-        print(f"  {what:32} {seconds:7.1f} s")
-    assert roles.load(story.file).hosts[COPIES].platform == "debian"
+        print(f"  {what:48} {seconds:7.1f} s")
+    for what, (ratio, limit) in story.ratios.items():
+        print(f"  {what:48} {ratio:7.2f}   (limit: {limit})")
+    there = answers.domains(story.ask(commands.domain_list())).names
+    if len(there) < 5 or len(installed(story)) < 6:
+        pytest.skip("the limits are those of a server with 5 domains and 6 apps: see SERVICES")
+    missed = [what for what, (ratio, limit) in story.ratios.items() if ratio > limit]
+    assert not missed
