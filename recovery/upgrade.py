@@ -234,29 +234,39 @@ class Upgrade:
         self.progress(f"  {mark.service}: not well: {outcome.why}")
         self.progress(f"  {mark.service}: rolling back to {mark.snapshot[:8]}")
         try:
-            self._restore(host, mark, no_snapshot=False)
+            aside = self._restore(host, mark, no_snapshot=False)
         except BusyError as error:
             return self._broken(host, mark, outcome, error)
         except BackupError as error:
             # What is half upgraded can often not be saved. It was, before the upgrade.
             self.progress(f"  {mark.service}: {error}")
             try:
-                self._restore(host, mark, no_snapshot=True)
+                aside = self._restore(host, mark, no_snapshot=True)
             except _EXPECTED as again:
                 return self._broken(host, mark, outcome, again)
         except _EXPECTED as error:
             return self._broken(host, mark, outcome, error)
+        # The newest copy must not be that of what did not work.
+        self._saved.pop(host.id, None)
+        notes = (f"what was there, with what members wrote since, is in snapshot {aside[:8]}",)
+        try:
+            self._save(host, (mark.service,))
+        except _EXPECTED as error:
+            notes = (*notes, f"and that is the newest copy until the next: {error}")
+        notes = notes if aside else ()
         return replace(
             outcome,
             state="rolled_back",
-            remedy="The new version does not work here. What members wrote since the upgrade began "
-            "is in the newest copy. Wait for the next version, or try it on another host: "
-            f"releve restore {self.file} {mark.service} --to OTHER",
+            notes=notes,
+            remedy="The new version does not work here. Wait for the next one, or try it where "
+            "nobody is served.",
         )
 
-    def _restore(self, host: Host, mark: Mark, *, no_snapshot: bool) -> None:
+    def _restore(self, host: Host, mark: Mark, *, no_snapshot: bool) -> str:
+        """Bring the copy back; return the snapshot of what was there until now, if any."""
         choice = Choice(snapshot=mark.snapshot, replace=True, no_snapshot=no_snapshot)
-        restore.restore(self.file, [mark.service], host.id, choice, self.progress)
+        found = restore.restore(self.file, [mark.service], host.id, choice, self.progress)
+        return found[mark.service].saved_before or ""
 
     def _broken(self, host: Host, mark: Mark, outcome: Outcome, error: Exception) -> Outcome:
         return replace(

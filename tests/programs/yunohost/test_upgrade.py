@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -227,13 +228,14 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
             found.append(Result(f"{name}.https", kind, level, "502"))  # type: ignore[arg-type]
         return tuple(found)
 
-    def back(file: Path, names: Sequence[str], to: str, choice: Any, progress: Any) -> None:
+    def back(file: Path, names: Sequence[str], to: str, choice: Any, progress: Any) -> Any:
         world.asked.append(f"restore {names[0]} {choice.snapshot} {choice.no_snapshot}")
         if not world.restores:
             raise BackupError("monts: the repository cannot be reached")
         state = world.state
         state["apps"][APPS[names[0]]] = world.copies[int(choice.snapshot)]["apps"][APPS[names[0]]]
         world.state = state
+        return {names[0]: SimpleNamespace(saved_before="f82e0123" * 8)}
 
     monkeypatch.setattr(ssh, "session", session)
     monkeypatch.setattr(remote, "_PAUSE", 0.05)
@@ -299,6 +301,9 @@ def test_what_does_not_work_after_its_upgrade_comes_back_from_the_copy(world: Wo
     assert "site.https: 502" in site.why
     assert world.version("wordpress") == "6.1.9~ynh1"
     assert "restore site 00000000 False" in world.asked
+    assert "is in snapshot f82e0123" in summary([site])
+    # The newest copy is that of what works.
+    assert world.copies[-1]["apps"]["wordpress"]["version"] == "6.1.9~ynh1"
     # The next one is upgraded all the same.
     assert (pad.state, world.version("etherpad")) == ("upgraded", "2.3~ynh1")
 
