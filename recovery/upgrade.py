@@ -248,16 +248,19 @@ class Upgrade:
             return self._broken(host, mark, outcome, error)
         # The newest copy must not be that of what did not work.
         self._saved.pop(host.id, None)
-        notes = (f"what was there, with what members wrote since, is in snapshot {aside[:8]}",)
+        notes = []
+        if aside:
+            notes.append(
+                f"what was there, with what members wrote since, is in snapshot {aside[:8]}"
+            )
         try:
             self._save(host, (mark.service,))
         except _EXPECTED as error:
-            notes = (*notes, f"and that is the newest copy until the next: {error}")
-        notes = notes if aside else ()
+            notes.append(f"the copy after the rollback failed, the next night makes one: {error}")
         return replace(
             outcome,
             state="rolled_back",
-            notes=notes,
+            notes=tuple(notes),
             remedy="The new version does not work here. Wait for the next one, or try it where "
             "nobody is served.",
         )
