@@ -338,6 +338,12 @@ def settings_set(key: str, value: str, timeout: int = LOCK_TIMEOUT) -> Argv:
     return _write(timeout, "settings", "set", _is("setting", key), *_option("-v", value))
 
 
+def settings_set_part(part: str, args: str, timeout: int = LOCK_TIMEOUT) -> Argv:
+    """Several settings of one part, such as "email.smtp". `args` as `arguments.encoded` makes
+    them; what it leaves out stays, and on a terminal is asked for."""
+    return _write(timeout, "settings", "set", _is("setting", part), *_option("--args", args))
+
+
 def settings_ask(key: str, timeout: int = LOCK_TIMEOUT) -> Argv:
     """Set a secret: YunoHost asks for it on a terminal, once (src/utils/form.py of 12.1.25)."""
     return _write(timeout, "settings", "set", _is("setting", key))
@@ -419,6 +425,12 @@ def domain_config_set(name: str, key: str, value: str, timeout: int = LOCK_TIMEO
         _is("setting", key),
         *_option("-v", value),
     )
+
+
+def domain_config_set_part(name: str, part: str, args: str, timeout: int = LOCK_TIMEOUT) -> Argv:
+    """As `settings_set_part`, of a domain."""
+    where = (_is("domain", name), _is("setting", part))
+    return _write(timeout, "domain", "config", "set", *where, *_option("--args", args))
 
 
 def cert_install(

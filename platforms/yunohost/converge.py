@@ -15,8 +15,11 @@ from platforms.yunohost.obstacles import in_order, is_secret, obstacles
 from platforms.yunohost.server import (
     ADMINS,
     ALL_USERS,
+    DOMAIN_SETTINGS,
+    SHOWN_BY,
     VISITORS,
     Account,
+    Domain,
     Question,
     Server,
     bare,
@@ -132,10 +135,39 @@ def _settings(wanted: Wanted, server: Server) -> Iterator[Step]:
             f"~ setting {key}: set to a secret"
             if secret
             else f"~ setting {key}: {before or '(empty)'} → {as_text(value) or '(empty)'}",
-            commands.settings_ask(key) if secret else commands.settings_set(key, as_text(value)),
+            _setting(key, value, wanted, server),
             "settings",
             prompts=(_secret_of(value),) if secret else (),
         )
+
+
+def _setting(key: str, value: Value, wanted: Wanted, server: Server) -> tuple[str, ...]:
+    """The command for one setting, along with those that it cannot be set without."""
+    switch = SHOWN_BY.get(key)
+    if switch is None:
+        return commands.settings_ask(key) if is_secret(value) else (
+            commands.settings_set(key, as_text(value))
+        )  # fmt: skip
+    part = _part(key)
+    if is_secret(value):
+        # All the others of the part, so that it is the only one that is asked for.
+        along = [k for k, s in server.settings.items() if _part(k) == part and not s.masked]
+    else:
+        along = [switch]
+    values = {
+        **{k: server.settings[k].value for k in along if k in server.settings},
+        **{k: as_text(v) for k, v in wanted.settings.items() if k in along and not is_secret(v)},
+        **({} if is_secret(value) else {key: as_text(value)}),
+    }
+    return commands.settings_set_part(part, encoded([(_last(k), v) for k, v in values.items()]))
+
+
+def _part(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 # --- domains ----------------------------------------------------------------------------------
@@ -162,7 +194,7 @@ def _domains(wanted: Wanted, server: Server) -> Iterator[Step]:
                 yield Step(
                     f"domain {name} {key}",
                     f"~ domain {name}: {key}: {_like(value, before)} → {as_text(value)}",
-                    commands.domain_config_set(name, key, as_text(value)),
+                    _domain_setting(name, key, value, domain.settings, known),
                     "domains",
                 )
 
@@ -172,6 +204,17 @@ def _like(value: Value, before: Scalar) -> str:
     if isinstance(value, bool) and before is not None:
         return as_text(same_setting(before, True))
     return as_text(before) or "(default)"
+
+
+def _domain_setting(
+    name: str, key: str, value: Value, asked: Mapping[str, Value], known: Domain | None
+) -> tuple[str, ...]:
+    switch = SHOWN_BY.get(key)
+    if switch is None:
+        return commands.domain_config_set(name, key, as_text(value))
+    other = asked.get(switch, known.setting(switch) if known else DOMAIN_SETTINGS[switch])
+    pairs = [(_last(switch), as_text(other)), (_last(key), as_text(value))]
+    return commands.domain_config_set_part(name, _part(key), encoded(pairs))
 
 
 def _certificates(wanted: Wanted, server: Server) -> Iterator[Step]:

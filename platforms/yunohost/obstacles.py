@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from platforms.yunohost.answers import App, version_number
-from platforms.yunohost.server import ADMINS, DOMAIN_SETTINGS, SPECIAL_GROUPS, Server, port_id
+from platforms.yunohost.answers import App, same_setting, version_number
+from platforms.yunohost.server import (
+    ADMINS,
+    DOMAIN_SETTINGS,
+    SHOWN_BY,
+    SPECIAL_GROUPS,
+    Server,
+    port_id,
+)
 from platforms.yunohost.steps import Obstacle
 from platforms.yunohost.wanted import Value, Wanted, WantedApp
 
@@ -71,6 +78,12 @@ def _settings(wanted: Wanted, server: Server) -> Iterator[Obstacle]:
             yield Obstacle(path, "is a password", 'Write "secret:NAME"')
         elif is_secret(value) and not known.masked:
             yield Obstacle(path, "is none of what YunoHost keeps secret", "Write the value itself")
+        elif not is_secret(value) and same_setting(value, known.value):
+            continue
+        elif (switch := SHOWN_BY.get(key)) and (state := server.settings.get(switch)):
+            told = wanted.settings.get(switch, state.value)
+            if same_setting(told, False) or told == "":
+                yield Obstacle(path, f"is not taken while {switch} is off", "Write that, too")
     for name, port in wanted.firewall.items():
         if port.absent and name == port_id(str(wanted.port), "tcp"):
             yield Obstacle(_at(wanted, "firewall", name), "is how Relève comes in", "Leave it open")

@@ -107,6 +107,21 @@ DOMAIN_SETTINGS: Mapping[str, Scalar] = {
 }
 
 
+# What YunoHost only shows, and only takes, when another setting of the same part is on: setting →
+# that other one (share/config_global.toml and config_domain.toml of 12.1.25). Set alone, YunoHost
+# crashes, whatever that other one is (KeyError; seen on 12.1.25).
+SHOWN_BY: Mapping[str, str] = {
+    "security.webadmin.webadmin_allowlist": "security.webadmin.webadmin_allowlist_enabled",
+    "email.smtp.smtp_relay_host": "email.smtp.smtp_relay_enabled",
+    "email.smtp.smtp_relay_port": "email.smtp.smtp_relay_enabled",
+    "email.smtp.smtp_relay_user": "email.smtp.smtp_relay_enabled",
+    "email.smtp.smtp_relay_password": "email.smtp.smtp_relay_enabled",
+    "email.smtp.smtp_backup_mx_emails_whitelisted": "email.smtp.smtp_backup_mx_domains",
+    "misc.tls_passthrough.tls_passthrough_list": "misc.tls_passthrough.tls_passthrough_enabled",
+    "feature.portal.search_engine_name": "feature.portal.search_engine",
+}
+
+
 @dataclass(frozen=True)
 class Domain:
     """`settings`: only what differs from the default. `until`: the certificate's last day."""

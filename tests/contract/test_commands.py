@@ -510,7 +510,7 @@ def test_every_write_waits_for_the_lock_no_longer_than_it_is_told() -> None:
         "name": "abc", "domain": "a.example", "user": "ada", "fullname": "A B", "key": "a.b.c",
         "value": "v", "app": "app", "source": "app", "label": "l", "port": "80", "path": "/x",
         "protocol": "tcp", "comment": "c", "line": BOB_KEY, "users": ["ada"], "who": ["ada"],
-        "args": "a=b", "target": "apps", "refresh": True,
+        "args": "a=b", "part": "a.b", "target": "apps", "refresh": True,
     }  # fmt: skip
     seen = 0
     for name, build in inspect.getmembers(commands, inspect.isfunction):

@@ -293,8 +293,22 @@ def test_a_password_is_asked_for_on_a_terminal(server: Standin) -> None:
     assert state["apps"]["etherpad"]["settings"]["password"] == "Pads-Passw0rd-1"
 
 
+def test_a_setting_that_another_one_shows_cannot_be_set_alone(server: Standin) -> None:
+    part = "email.smtp"
+    alone = server.run(commands.settings_set(f"{part}.smtp_relay_host", "relay.example"))
+    assert (alone.exit_code, "KeyError" in alone.stderr) == (1, True)
+    checked(
+        server.run(
+            commands.settings_set_part(part, "smtp_relay_enabled=1&smtp_relay_host=relay.example")
+        )
+    )
+    kept = json.loads(server.state.read_text())["settings"]
+    assert kept[f"{part}.smtp_relay_host"] == "relay.example"
+    assert kept[f"{part}.smtp_relay_enabled"] == "yes"
+
+
 def test_what_is_set_already_must_be_rubbed_out(server: Standin) -> None:
-    key = "email.smtp.smtp_relay_host"
+    key = "email.smtp.smtp_backup_mx_domains"
     checked(server.run(commands.settings_set(key, "old")))
     assert server.typed(commands.settings_ask(key), "new")[0] == 0
     assert json.loads(server.state.read_text())["settings"][key] == "oldnew"

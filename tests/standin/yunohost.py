@@ -231,6 +231,7 @@ def fresh() -> State:
             "email.pop3.pop3_enabled": "no",
             "email.smtp.smtp_relay_enabled": "no",
             "email.smtp.smtp_relay_host": "",
+            "email.smtp.smtp_backup_mx_domains": "",
             "misc.backup.backup_compress_tar_archives": "no",
         },
         "firewall": {
@@ -719,8 +720,14 @@ def domain_config_set(y: Server, a: Any) -> None:
     domain = y.domain(a.domain)
     if a.key not in DOMAIN_PANEL and not a.key.startswith("feature."):
         raise Failure(f"The filter key '{a.key}' is incorrect.")
-    value = {"yes": 1, "no": 0, "1": 1, "0": 0}.get(a.value, a.value)
-    domain["config"][a.key] = value
+    if a.args is not None:
+        given = dict(parse_qsl(a.args, keep_blank_values=True))
+        domain["config"] |= {f"{a.key}.{last}": value for last, value in given.items()}
+    elif a.key in SHOWN_BY:
+        raise KeyError(SHOWN_BY[a.key].rpartition(".")[2])
+    else:
+        value = {"yes": 1, "no": 0, "1": 1, "0": 0}.get(a.value, a.value)
+        domain["config"][a.key] = value
     y.info("Saving the new configuration...")
     y.success("Config updated as expected")
 
@@ -1324,7 +1331,28 @@ def settings_get(y: Server, a: Any) -> Any:
     return {"yes": 1, "no": 0}.get(value, value)
 
 
+# A setting that only shows while another one is on cannot be set alone: 12.1.25 crashes.
+SHOWN_BY = {
+    "email.smtp.smtp_relay_host": "email.smtp.smtp_relay_enabled",
+    "email.smtp.smtp_relay_user": "email.smtp.smtp_relay_enabled",
+    "email.smtp.smtp_relay_password": "email.smtp.smtp_relay_enabled",
+    "feature.portal.search_engine_name": "feature.portal.search_engine",
+}
+
+
 def settings_set(y: Server, a: Any) -> None:
+    if a.args is not None:
+        given = dict(parse_qsl(a.args, keep_blank_values=True))
+        part = {k: k.rpartition(".")[2] for k in y.s["settings"] if k.startswith(f"{a.key}.")}
+        for key, last in part.items():
+            if last in given:
+                y.s["settings"][key] = words(given[last])
+            elif os.isatty(1):
+                y.s["settings"][key] = ask(key, prefill=y.s["settings"][key])
+        y.success("Config updated as expected")
+        return
+    if a.key in SHOWN_BY:
+        raise KeyError(SHOWN_BY[a.key].rpartition(".")[2])
     if a.key not in y.s["settings"]:
         raise Failure(f"The filter key '{a.key}' is incorrect.")
     if a.value is None:

@@ -140,6 +140,7 @@ DOCUMENT: dict[str, Any] = {
                 "main_domain": "atelier.example",
                 "settings": {
                     "security.password.passwordless_sudo": True,
+                    "email.smtp.smtp_relay_enabled": True,
                     "email.smtp.smtp_relay_host": "relay.example",
                 },
                 "firewall": {"8448/tcp": {"comment": "Matrix"}, "587/tcp": {"absent": True}},

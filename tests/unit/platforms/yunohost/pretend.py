@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from platforms.yunohost.answers import Answer
-from platforms.yunohost.server import DOMAIN_SETTINGS, QUESTIONS, Looked, Server, read
+from platforms.yunohost.server import DOMAIN_SETTINGS, QUESTIONS, SHOWN_BY, Looked, Server, read
 from platforms.yunohost.steps import Step
 
 
@@ -311,7 +311,13 @@ def _permission_update(s: Pretended, words: list[str], options: Options) -> None
 
 
 def _settings_set(s: Pretended, words: list[str], options: Options) -> None:
+    if "--args" in options:
+        given = dict(parse_qsl(options["--args"][0], keep_blank_values=True))
+        if not any("password" in key for key in given):
+            s.settings |= {f"{words[2]}.{key}": value for key, value in given.items()}
+        return
     _must(words[2] in s.settings, "unknown")
+    _must(words[2] not in SHOWN_BY, "KeyError")
     s.settings[words[2]] = options["-v"][0] if "-v" in options else "**************"
 
 

@@ -402,6 +402,31 @@ def test_a_hidden_setting_is_set_with_its_first_neighbour_that_changes(tmp_path:
     assert steps(tmp_path, state, {"settings": relay}) == []
 
 
+def test_what_another_setting_shows_is_set_along_with_that() -> None:
+    # Alone, YunoHost 12.1.25 crashes; the password must be the only thing that it asks for.
+    where = "email.smtp.smtp_"
+    has = {"relay_enabled": "no", "relay_host": "", "relay_user": "é", "relay_password": "****"}
+    state = Pretended(settings={f"{where}{key}": value for key, value in has.items()})
+    state.settings["email.pop3.pop3_enabled"] = "no"
+    asked: dict[str, Any] = {
+        f"{where}relay_enabled": True,
+        f"{where}relay_host": "a&b=c",
+        f"{where}relay_password": "secret:relay",
+    }
+    done = {s.name: s for s in converge(Wanted("monts", settings=asked), state.read())}
+    told = {name.rpartition(".")[2]: step.argv[3:6] for name, step in done.items()}
+    assert told["smtp_relay_host"] == (
+        "email.smtp", "--args", "smtp_relay_enabled=yes&smtp_relay_host=a%26b%3Dc"
+    )  # fmt: skip
+    assert told["smtp_relay_password"] == (
+        "email.smtp", "--args",
+        "smtp_relay_enabled=yes&smtp_relay_host=a%26b%3Dc&smtp_relay_user=%C3%A9",
+    )  # fmt: skip
+    assert done[f"setting {where}relay_password"].prompts == ("relay",)
+    with pytest.raises(CannotConverge, match=r"not taken while email\.smtp\.smtp_relay_enabled is"):
+        converge(Wanted("monts", settings={f"{where}relay_host": "x"}), state.read())
+
+
 def test_panels_are_compared_with_what_the_app_says_else_with_its_settings(tmp_path: Path) -> None:
     state = usual()
     state.apps["wordpress"]["settings"]["with_sftp"] = 1
