@@ -195,6 +195,9 @@ def _take(
             host.changes.append(Change(name, tuple(diffs.get((host.host, event["op"]), ()))))
         if on_progress and name not in _SILENT and (event["changed"] or not event["ok"]):
             on_progress(host.host, name if event["ok"] else f"{name}: {event['error']}")
+    elif kind == "warning":
+        if event["message"] not in host.warnings:
+            host.warnings.append(event["message"])
     elif kind == "secret":
         report.made_secrets = (*report.made_secrets, event["name"])
     elif kind == "progress":

@@ -34,10 +34,11 @@ def result(report: Report) -> str:
     for host in report.hosts.values():
         lines += _host(host, "changed", details=False)
     good = sum(1 for host in report.hosts.values() if host.ok)
+    but = ", but for the warnings" if any(host.warnings for host in report.hosts.values()) else ""
     if report.ok and not report.changed:
-        lines.append(f"Nothing to change: {_count(good, 'host')} as the inventory says.")
+        lines.append(f"Nothing to change: {_count(good, 'host')} as the inventory says{but}.")
     elif report.ok:
-        lines.append(f"Done: {_count(good, 'host')} as the inventory says.")
+        lines.append(f"Done: {_count(good, 'host')} as the inventory says{but}.")
     else:
         bad = ", ".join(host.host for host in report.hosts.values() if not host.ok)
         lines.append(f"Not done: {bad}. Done: {_count(good, 'host')}. Running it again continues.")

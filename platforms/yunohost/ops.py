@@ -34,7 +34,7 @@ from platforms.yunohost.converge import (
 from platforms.yunohost.durable import Command, Done, StepError, Task
 from platforms.yunohost.errors import YunohostError, checked, classify
 from platforms.yunohost.looking import Looked, Question
-from platforms.yunohost.obstacles import obstacles
+from platforms.yunohost.obstacles import obstacles, unsaved
 from platforms.yunohost.server import QUESTIONS, Server, panel_question, read
 from platforms.yunohost.steps import CannotConverge, Step
 from platforms.yunohost.wanted import Wanted
@@ -434,6 +434,8 @@ def steps(wanted: Wanted, stage: str, first: bool = False) -> Generator[Any, Non
         return
     todo = planned(wanted, now, stage)
     _pictured(now, wanted, todo)
+    for line in unsaved(wanted, now):
+        ops.note("warning", message=line)
     for one in todo:
         ops.note("diff", path="", text=one.text)
         if new := missing_secrets(one.secrets):

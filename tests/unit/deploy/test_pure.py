@@ -121,6 +121,8 @@ def test_the_summary_says_what_failed_where_why_and_what_to_do() -> None:
         assert part in said
     unchanged = Report(False, {"web": HostReport("web"), "safe": HostReport("safe")})
     assert text.result(unchanged) == "Nothing to change: 2 hosts as the inventory says.\n"
+    unchanged.hosts["web"].warnings.append("no certificate yet")
+    assert text.result(unchanged).endswith("as the inventory says, but for the warnings.\n")
 
 
 @pytest.mark.parametrize(

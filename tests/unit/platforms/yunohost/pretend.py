@@ -139,7 +139,7 @@ class Pretended:
             "manifest": {"id": app["id"], "install": {q: {"type": "string"} for q in app["asks"]}},
             "from_catalog": {"git": {"url": f"https://git.example/{app['id']}_ynh"}},
             "supports_change_url": True,
-            "supports_backup_restore": True,
+            "supports_backup_restore": app.get("backs_up", True),
         }
 
     def read(self, described: Iterable[str] = (), panels: Iterable[str] = ()) -> Server:

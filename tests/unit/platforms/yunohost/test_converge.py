@@ -14,6 +14,7 @@ from inventories.load import load
 from inventories.model import Inventory, Settings
 from platforms.yunohost.adopt import ROLE_NAMES, Facts, adopt, fits
 from platforms.yunohost.converge import converge
+from platforms.yunohost.obstacles import unsaved
 from platforms.yunohost.server import Server
 from platforms.yunohost.steps import CannotConverge
 from platforms.yunohost.wanted import Wanted, wanted, wanted_app
@@ -520,6 +521,17 @@ def test_apps_that_yunohost_does_not_tell_about_are_not_installed_again(tmp_path
     state = usual()
     state.untold, state.apps = ("wordpress",), {}
     assert "does not tell about wordpress" in obstacles(tmp_path, state, {}, site=site())
+
+
+def test_an_app_that_cannot_be_saved_is_named(tmp_path: Path) -> None:
+    state = usual()
+    document = copy.deepcopy(BASE)
+    document["services"] = {"site": {"role": "app", "host": "monts", **site()}}
+    want = wanted_of(loaded(tmp_path, document))
+    assert unsaved(want, state.read()) == ()
+    state.apps["wordpress"]["backs_up"] = False
+    (said,) = unsaved(want, state.read())
+    assert said.startswith("services.site: wordpress has no backup script")
 
 
 @pytest.mark.parametrize("version", ["11.2.30", "12.0.9", ""])
