@@ -515,6 +515,7 @@ _FULL = (
     "the disk of the repository host is full. Prune (`releve backup prune`) or enlarge it; what "
     "was saved before is untouched"
 )
+_NO_REPOSITORY = "there is no repository here"
 _REASONS = (
     ("releve-gate: epoch", _REPLACED),
     ("releve-gate:", "the repository's gate refused"),
@@ -539,7 +540,7 @@ _REASONS = (
         "wrong password or no key found",
         "the repository does not open with this host's restic password",
     ),
-    ("is there a repository at", "there is no repository yet: run `releve deploy`"),
+    ("is there a repository at", f"{_NO_REPOSITORY}: run `releve deploy`, which makes one"),
     ("connection refused", "the repository host cannot be reached"),
     ("connection timed out", "the repository host cannot be reached"),
     ("no route to host", "the repository host cannot be reached"),
@@ -1087,6 +1088,10 @@ def _why(at: Root, plan: Mapping[str, Any], source: Mapping[str, Any], error: Fa
             return Failed(f"nothing was saved: {reason_of_gate}")
         if epoch is not None and epoch > own_epoch(at):
             text = f"nothing was saved: {_REPLACED}"
+    if _NO_REPOSITORY in text:
+        # The deploy's own mark, see docs/architecture.md: it says there is one.
+        with contextlib.suppress(OSError):
+            os.unlink(at.v("initialised"))
     if _REPLACED in text:
         with contextlib.suppress(Failed):
             guard(at, plan)

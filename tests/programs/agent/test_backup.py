@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -164,6 +165,18 @@ def test_an_unreachable_repository_is_named_and_the_next_run_is_fine(site: Site)
     stored = sorted((site.home / "atelier" / "monts.receipts").iterdir())
     # Both may bear the same second, which says nothing of their order.
     assert sorted(json.loads(p.read_text())["receipt"]["ok"] for p in stored) == [False, True]
+
+
+def test_a_repository_that_has_vanished_is_made_anew_by_the_next_deploy(site: Site) -> None:
+    site.service("forum")
+    site.agent("init")
+    mark = site.var / "initialised"
+    mark.touch()
+    site.agent("backup")
+    assert mark.exists()
+    shutil.rmtree(site.repository)
+    assert "there is no repository here" in site.agent("backup", code=1)["error"]
+    assert not mark.exists()
 
 
 def test_a_host_that_was_replaced_neither_saves_nor_serves(site: Site) -> None:
