@@ -36,9 +36,10 @@ def zones_of(declared: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(zones))
 
 
-def reverse_zones(network: ipaddress.IPv4Network) -> tuple[str, ...]:
-    """The zone of a /24 in which its addresses' names stand."""
-    return (".".join(reversed(str(network.network_address).split(".")[:3])) + ".in-addr.arpa",)
+def reverse_zone(address: str) -> str:
+    """The zone in which the name of one of our addresses stands: of its /24, or of its /48."""
+    labels = ipaddress.ip_address(address).reverse_pointer.split(".")
+    return ".".join(labels[1:] if len(labels) == 6 else labels[20:])
 
 
 def zone_file(zone: str, address: str, address6: str | None) -> str:

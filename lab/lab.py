@@ -576,7 +576,9 @@ class Lab:
         machine = self._machine(current, _INET)
         root = machine.disk.root
         place = self._place(current, _INET)
-        reverse = inet.reverse_zones(network.subnet(current.index))
+        own = [network.address(current.index, network.INET)]
+        own += [network.address6(current.index, network.INET)] if network.has_ipv6() else []
+        reverse = tuple(map(inet.reverse_zone, own))
         all_zones = (inet.DOMAIN, *reverse, *(z for z in current.zones if z != inet.DOMAIN))
         uid, gid = _ids(root, "bind")
         for zone in all_zones:
@@ -649,17 +651,29 @@ class Lab:
     def _publish_hosts(self, current: state.LabState, names: Sequence[str]) -> None:
         """Give hosts a name under lab.internal, and their addresses that name."""
         forward: list[dns.RecordSet] = []
-        reverse: list[dns.RecordSet] = []
+        reverse: dict[str, list[dns.RecordSet]] = {}
         for name in names:
             place = self._place(current, name)
             full = f"{name}.{inet.DOMAIN}"
             forward.append(dns.Wanted(full, "A", (place.address,)))
             forward.append(dns.Wanted(full, "AAAA", (place.address6,) if place.address6 else ()))
-            reverse.append(dns.Wanted(dns.reverse_name(place.address), "PTR", (full,)))
+            for address in filter(None, (place.address, place.address6)):
+                wanted = dns.Wanted(dns.reverse_name(address), "PTR", (full,))
+                reverse.setdefault(inet.reverse_zone(address), []).append(wanted)
         server = dns.Server(self._address(current, _INET))
-        zone = inet.reverse_zones(network.subnet(current.index))[0]
         dns.update(server, inet.DOMAIN, self.dns_key, forward, ttl=inet.TTL)
-        dns.update(server, zone, self.dns_key, reverse, ttl=inet.TTL)
+        for zone, records in reverse.items():
+            dns.update(server, zone, self.dns_key, records, ttl=inet.TTL)
+
+    def call(self, host_id: str, name: str) -> None:
+        """Give the addresses of a host this name in the reverse zones, as a provider's panel does.
+
+        Booting the host again gives them their own names back."""
+        host = self.host(host_id)
+        for address in map(str, host.addresses):
+            wanted = dns.Wanted(dns.reverse_name(address), "PTR", (name,))
+            zone = inet.reverse_zone(address)
+            dns.update(self.dns_server, zone, self.dns_key, (wanted,), ttl=inet.TTL)
 
     def _publish_repositories(self, inventory: Inventory) -> None:
         """A repository's address is in DNS long before anything here begins."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
+import pytest
+
 from lab import inet
 
 
@@ -25,6 +27,10 @@ def test_only_resolvers_that_a_host_can_reach_count() -> None:
     assert inet.resolvers(stub) == ()
 
 
-def test_the_reverse_zone_holds_the_addresses() -> None:
-    (zone,) = inet.reverse_zones(ipaddress.IPv4Network("10.213.7.0/24"))
-    assert ipaddress.ip_address("10.213.7.20").reverse_pointer == f"20.{zone}"
+@pytest.mark.parametrize("one", ["10.213.7.20", "fd5e:1e7e:7::14"])
+def test_the_reverse_zone_holds_the_addresses(one: str) -> None:
+    zone = inet.reverse_zone(one)
+    assert ipaddress.ip_address(one).reverse_pointer.endswith(f".{zone}")
+    # Another address of the lab stands in it as well, one of another lab does not.
+    assert inet.reverse_zone(one[:-1] + "1") == zone
+    assert inet.reverse_zone(one.replace("7", "9")) != zone
