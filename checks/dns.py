@@ -11,7 +11,7 @@ import ipaddress
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from checks.http import Unreachable, left
@@ -48,6 +48,8 @@ def judge(record: Record, views: Sequence[View], *, unwanted: Sequence[View] = (
         problem = views[0].problem if views else "no server to ask"
         return Finding("unknown", f"{record.name} {record.type}: {problem}")
     wanted = frozenset(_canonical(record.type, value) for value in record.values)
+    if record.prefix:
+        answers = [replace(view, values=_ours(view.values, record.prefix)) for view in answers]
     for view in answers:
         if not view.values:
             return Finding(
@@ -85,10 +87,14 @@ def judge(record: Record, views: Sequence[View], *, unwanted: Sequence[View] = (
     return Finding("ok", said)
 
 
+def _ours(values: frozenset[str], prefix: str) -> frozenset[str]:
+    return frozenset(value for value in values if value.startswith(prefix))
+
+
 def _canonical(kind: str, value: str) -> str:
     if kind in ("A", "AAAA"):
         return str(ipaddress.ip_address(value))
-    return value.rstrip(".").lower() if kind in ("CNAME", "MX") else value
+    return value.rstrip(".").lower() if kind in ("CNAME", "MX", "SRV") else value
 
 
 class Resolver:

@@ -11,7 +11,7 @@ from typing import Any
 
 from checks import dns, inside, outside, pool, sessions, tls
 from checks.result import PROBLEMS, Result
-from inventories.model import Inventory
+from inventories.model import Inventory, Service
 from tools import urls
 
 # The whole run, whatever hangs. A watch that runs every few minutes must end before the next.
@@ -65,7 +65,8 @@ def overrides(inventory: Inventory, addresses: Mapping[str, str]) -> dict[str, s
     known |= {outside_name(e.url) for e in inventory.external.values() if e.url}
     for key, address in addresses.items():
         if key in inventory.hosts:
-            names |= {service.domain: address for service in inventory.services_on(key)}
+            for service in inventory.services_on(key):
+                names |= dict.fromkeys(names_of(service, inventory), address)
     for key, address in addresses.items():
         if key in known:
             names[key] = address
@@ -75,6 +76,20 @@ def overrides(inventory: Inventory, addresses: Mapping[str, str]) -> dict[str, s
                 "name in its address"
             )
     return names
+
+
+def names_of(service: Service, inventory: Inventory) -> tuple[str, ...]:
+    """The names of a service that lead to its host: the one in its address, and those that its
+    role gives an address in DNS."""
+    from roles.interface import Absent
+    from roles.registry import SERVICES
+
+    role = SERVICES.get(service.role)
+    found = [service.domain]
+    if role is not None and not isinstance(role.dns, Absent):
+        records = role.dns(service, inventory)
+        found += [record.name for record in records if record.type in ("A", "AAAA")]
+    return tuple(dict.fromkeys(found))
 
 
 def outside_name(url: str) -> str:

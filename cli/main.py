@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "upgrade": ("cli.upgrade", "upgrade", "Upgrade services and packages; undo what goes wrong."),
     "rebuild": ("cli.rebuild", "rebuild", "Bring a lost host back on a blank one."),
     "drill": ("cli.drill", "drill", "Rehearse the loss of a host, and write the evidence."),
+    "mail": ("cli.mail", "mail", "Accounts of a mail service."),
     "lab": ("cli.lab", "lab", "Throwaway hosts on this machine."),
 }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from deploy import signing
 from inventories.model import Inventory, Zone
 from inventories.secrets import Secrets, SecretsError
 from roles import registry
@@ -56,11 +57,28 @@ def zones(
     return tuple((zone, tuple(found)) for zone, found in grouped.values())
 
 
-def plan(inventory: Inventory, only: Sequence[str] | None = None) -> tuple[ZonePlan, ...]:
-    """Ask the servers in charge, and compare. What cannot be asked is an `error` of its zone."""
-    return tuple(
-        _compare(zone, found) for zone, found in zones(inventory, records(inventory, only))
-    )
+def plan(
+    inventory: Inventory, only: Sequence[str] | None = None, secrets: Secrets | None = None
+) -> tuple[ZonePlan, ...]:
+    """Ask the servers in charge, and compare. What cannot be asked is an `error` of its zone.
+
+    `secrets`: with them, the public halves of keys that services sign with are among it."""
+    wanted = records(inventory, only)
+    if secrets is not None:
+        wanted += signing.records(inventory, secrets, only)
+    return tuple(_compare(zone, found) for zone, found in zones(inventory, wanted))
+
+
+def beside(record: RecordSet, there: Sequence[str]) -> RecordSet:
+    """The record set with what others have under its name, where only a part of it is ours.
+
+    `there`: what a server answers, as `dns.look` has it. Raise DnsError. Pure.
+    """
+    prefix = record.prefix if isinstance(record, Record) else ""
+    if not prefix or not isinstance(record, Record):
+        return record
+    others = [text for text in map(dns.plain_text, there) if not text.startswith(prefix)]
+    return replace(record, values=(*record.values, *others))
 
 
 def _compare(zone: Zone, found: Sequence[Record]) -> ZonePlan:
@@ -75,7 +93,8 @@ def _compare(zone: Zone, found: Sequence[Record]) -> ZonePlan:
                 if number + 1 == len(servers):
                     raise
                 continue
-            return ZonePlan(zone, wanted, dns.compare(wanted, there), server)
+            whole = tuple(beside(r, there.get((r.name.lower(), r.type), ())) for r in wanted)
+            return ZonePlan(zone, whole, dns.compare(whole, there), server)
         raise DnsError(f"nobody is in charge of {zone.id}")
     except DnsError as error:
         return ZonePlan(zone, wanted, error=str(error))

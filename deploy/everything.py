@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import roles
-from deploy import dns
+from deploy import dns, signing
 from deploy.report import HostReport, Report
 from deploy.run import Listener, run, selection
 from inventories.model import Inventory
@@ -45,7 +45,8 @@ class Outcome:
 def plan(file: Path, *, limit: Sequence[str] = (), older: bool = False) -> Outcome:
     """What would change. Raise as `run` does."""
     inventory = roles.load(file)
-    found = dns.plan(inventory, _services(inventory, limit))
+    only = _services(inventory, limit)
+    found = dns.plan(inventory, only, _keys(file, inventory, only))
     return Outcome(run(file, limit=limit, dry=True, older=older), found)
 
 
@@ -59,15 +60,20 @@ def deploy(
     """Install and configure, then DNS, then activate: a certificate is only issued for a name
     that leads here. When DNS is right already, all of it is one run. Raise as `run` does."""
     inventory = roles.load(file)
-    zones = dns.plan(inventory, _services(inventory, limit))
-    if not any(zone.differences for zone in zones):
+    only = _services(inventory, limit)
+    secrets = _keys(file, inventory, only)
+    zones = dns.plan(inventory, only, secrets)
+    new = any(secrets and k.secret not in secrets for k in signing.keys(inventory, only))
+    if not new and not any(zone.differences for zone in zones):
         report = run(file, limit=limit, older=older, on_progress=on_progress)
         return Outcome(report, tuple(zone for zone in zones if zone.error))
     first = run(
         file, stages=("install", "configure"), limit=limit, older=older, on_progress=on_progress
     )
+    if new:
+        zones = dns.plan(inventory, only, _keys(file, inventory, only))
     ready = [name for name, host in first.hosts.items() if host.ok]
-    served = {inventory.services[s].host for s in _services(inventory, limit)}
+    served = {inventory.services[s].host for s in only}
     if served <= set(ready):
         say = on_progress or (lambda _host, _message: None)
         zones = dns.apply(zones, Secrets.open(file), lambda text: say("DNS", text))
@@ -79,6 +85,11 @@ def deploy(
         file, stages=("activate",), limit=rest or ready, older=older, on_progress=on_progress
     )
     return Outcome(merged(first, second), zones)
+
+
+def _keys(file: Path, inventory: Inventory, only: Sequence[str]) -> Secrets | None:
+    """The secrets, when any of these services signs what it sends. They need not be opened else."""
+    return Secrets.open(file) if signing.keys(inventory, only) else None
 
 
 def _on(inventory: Inventory, hosts: Sequence[str]) -> list[object]:

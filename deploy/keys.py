@@ -7,8 +7,10 @@ import secrets as random
 from collections.abc import Sequence
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from deploy import signing
 from inventories.model import Inventory
 from inventories.secrets import Secrets
 from roles.base.keys import public_half
@@ -24,6 +26,19 @@ def private_key() -> str:
         .private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        )
+        .decode()
+    )
+
+
+def signing_key() -> str:
+    """A new RSA key of 2048 bits as PEM: what every mail server can verify (RFC 8301, 3.2)."""
+    return (
+        rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
         .decode()
@@ -54,7 +69,7 @@ def has_retired(secrets: Secrets, host: str) -> bool:
 
 
 def names(inventory: Inventory) -> dict[str, str]:
-    """Every secret that Relève keeps for this inventory: name -> "key" or "password"."""
+    """Every secret that Relève keeps for this inventory: name -> "key", "signing", "password"."""
     wanted: dict[str, str] = {}
     for host in inventory.hosts.values():
         if host.repository:
@@ -64,6 +79,7 @@ def names(inventory: Inventory) -> dict[str, str]:
             }
         if "watch" in host.roles:
             wanted[f"host.{host.id}.watch"] = "key"
+    wanted |= {key.secret: "signing" for key in signing.keys(inventory)}
     return wanted
 
 
@@ -90,8 +106,9 @@ def fill(inventory: Inventory, secrets: Secrets) -> tuple[str, ...]:
     """
     wanted = names(inventory)
     new = missing(inventory, secrets)
+    make = {"key": private_key, "signing": signing_key, "password": password}
     for name in new:
-        secrets.set(name, private_key() if wanted[name] == "key" else password())
+        secrets.set(name, make[wanted[name]]())
     return new
 
 

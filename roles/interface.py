@@ -86,8 +86,20 @@ class Record:
     """One DNS record set: fully qualified name without the last dot, type, values."""
 
     name: str
-    type: Literal["A", "AAAA", "CNAME", "MX", "TXT", "CAA"]
+    type: Literal["A", "AAAA", "CNAME", "MX", "TXT", "CAA", "SRV"]
     values: tuple[str, ...]
+    # Only for TXT, when others have texts under the same name: those of ours begin so, and what
+    # begins otherwise is not our business.
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A key that signs what a service sends. A deploy makes it, once, and keeps it as the secret
+    `secret`; others look for its public half in DNS, under `records` (RFC 6376)."""
+
+    secret: str
+    records: tuple[str, ...]
 
 
 # --- inside probes: what only the host can know ---------------------------------------------
@@ -233,6 +245,9 @@ class OnPlatform:
     canary: Callable[[Service, Inventory], Canary] | Absent
     # systemd units to stop on a host that must not serve any more (see the epoch).
     units: Callable[[Service, Inventory], tuple[str, ...]] | Absent
+    # TCP ports that the firewall opens for it, beside those of the web.
+    ports: tuple[int, ...] = ()
+    signing: Callable[[Service, Inventory], SigningKey] | Absent = Absent("it signs nothing")
     # Only where the platform installs apps itself: the app, what it asks of the server, and what
     # is set inside it after every installation and update.
     app: Callable[[Service, Inventory], WantedApp] | Absent = Absent(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from inventories.model import Host
 from roles.interface import Record
 
@@ -19,3 +21,18 @@ def address_records(domain: str, host: Host) -> tuple[Record, ...]:
         Record(name=domain, type="A" if version == 4 else "AAAA", values=tuple(values))
         for version, values in by_type.items()
     )
+
+
+def dkim_record(private: str) -> str:
+    """Given a private RSA key (PEM), return the text by which others verify it (RFC 6376, 3.6.1).
+
+    Raise ValueError when it is no key.
+    """
+    # Imported here: a check never needs it, and it is large.
+    from cryptography.hazmat.primitives import serialization
+
+    key = serialization.load_pem_private_key(private.encode(), password=None)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}"

@@ -117,6 +117,15 @@ def canonical(type_: str, value: str) -> str:
         raise DnsError(f"{value!r} cannot be the value of a {type_} record: {error}") from None
 
 
+def plain_text(value: str) -> str:
+    """The text of a TXT value in canonical spelling. Raise DnsError when it is not UTF-8."""
+    try:
+        data = dns.rdata.from_text(_IN, dns.rdatatype.TXT, value)
+        return b"".join(data.strings).decode()  # type: ignore[attr-defined]
+    except (dns.exception.DNSException, UnicodeDecodeError) as error:
+        raise DnsError(f"the TXT value {value} cannot be kept as it is: {error}") from None
+
+
 _NAMES_ONLY = frozenset(
     {dns.rdatatype.CNAME, dns.rdatatype.MX, dns.rdatatype.NS, dns.rdatatype.PTR, dns.rdatatype.SRV}
 )
@@ -348,6 +357,6 @@ def reverse_name(address: str) -> str:
 
 __all__ = [
     "Answer", "Difference", "DnsError", "Key", "RecordSet", "Server", "Wanted", "ask",
-    "authoritative", "canonical", "compare", "fragment", "look", "resolve", "reverse_name",
-    "update", "with_other_family",
+    "authoritative", "canonical", "compare", "fragment", "look", "plain_text", "resolve",
+    "reverse_name", "update", "with_other_family",
 ]  # fmt: skip

@@ -13,15 +13,27 @@ include "/etc/nftables.d/*.nft"
 """
 
 
+def ports(host: Host, inventory: Inventory) -> tuple[int, ...]:
+    """The TCP ports that a host answers on, sorted."""
+    # Imported here because the registry imports this role.
+    from roles.registry import SERVICES
+
+    found = {host.port, 22}
+    for service in inventory.services_on(host.id):
+        on = SERVICES[service.role].on.get(host.platform) if service.role in SERVICES else None
+        found |= {80, 443, *(on.ports if on else ())}
+    return tuple(sorted(found))
+
+
 def rules(host: Host, inventory: Inventory) -> bytes:
     """The nftables file of a host: a table of our own, replaced in one step when it is loaded.
 
-    In: SSH, web on hosts with services, ICMP (without which IPv6 and path MTU break, RFC 4890),
-    DHCP's answers, and what belongs to a connection that is open, our own included.
+    In: SSH, web on hosts with services, what these ask for, ICMP (without which IPv6 and path MTU
+    break, RFC 4890), DHCP's answers, and what belongs to a connection that is open, our own
+    included.
     """
-    ports = sorted({host.port, 22} | ({80, 443} if inventory.services_on(host.id) else set()))
     # ICMP and ICMPv6 by number: a small system has no /etc/protocols to look their names up in.
-    listed = ", ".join(str(port) for port in ports)
+    listed = ", ".join(str(port) for port in ports(host, inventory))
     return f"""# Written by Releve.
 table inet releve
 delete table inet releve

@@ -1,9 +1,9 @@
-"""Mail: YunoHost's own."""
+"""Mail: YunoHost's own, and Postfix with Dovecot on Debian."""
 
 from __future__ import annotations
 
 from roles.interface import Role, Text
-from roles.mail import probes, yunohost
+from roles.mail import debian, probes, yunohost
 from roles.mail.settings import MailSettings
 
 ROLE = Role(
@@ -12,5 +12,5 @@ ROLE = Role(
     settings=MailSettings,
     outside=probes.outside,
     dns=probes.dns,
-    on={"yunohost": yunohost.ON},
+    on={"debian": debian.ON, "yunohost": yunohost.ON},
 )

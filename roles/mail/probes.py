@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from inventories.model import Inventory, Service
 from platforms.yunohost import app as ynh
 from roles.interface import Finding, HttpProbe, OutsideProbe, Record, TcpProbe, TlsProbe
+from roles.mail import places, records
 from roles.mail.settings import domains, settings
 from roles.records import address_records
 
@@ -26,8 +27,46 @@ def judge_autoconfig(status: int, headers: Mapping[str, str], body: bytes) -> Fi
     )
 
 
+def judge_policy(status: int, headers: Mapping[str, str], body: bytes) -> Finding:
+    """Judge the MTA-STS policy: other servers ask for it before they send."""
+    if status == 200 and body.startswith(b"version: STSv1"):
+        return Finding("ok", "other servers learn that they must encrypt")
+    return Finding("critical", f"the MTA-STS policy is not there (HTTP {status})")
+
+
+def judge_page(status: int, headers: Mapping[str, str], body: bytes) -> Finding:
+    """Judge the server's own page, which only says what this is."""
+    level, what = ("ok", "answers") if status == 200 else ("warning", f"answers HTTP {status}")
+    return Finding(level, what)  # type: ignore[arg-type]
+
+
+def _on_debian(service: Service, inventory: Inventory) -> tuple[OutsideProbe, ...]:
+    name = service.domain
+    found: list[OutsideProbe] = [
+        TlsProbe("tls", name, 443),
+        HttpProbe("page", f"{service.url}/", judge_page),
+        TlsProbe("imap", name, places.IMAPS),
+        TlsProbe("submissions", name, places.SUBMISSIONS),
+        TcpProbe("smtp", name, places.SMTP, b"220"),
+        TcpProbe("submission", name, places.SUBMISSION, b"220"),
+    ]
+    paths = {
+        "autoconfig": ("/mail/config-v1.1.xml", judge_autoconfig),
+        "mta-sts": ("/.well-known/mta-sts.txt", judge_policy),
+    }
+    for number, site in enumerate(places.sites(service, inventory)):
+        path, judge = paths[site.kind]
+        kinds = len(places.sites(service, inventory)) // len(domains(service, inventory))
+        mark = f"-{number // kinds + 1}" if number >= kinds else ""
+        found.append(TlsProbe(f"{site.kind}{mark}-tls", site.service.domain, 443))
+        found.append(HttpProbe(f"{site.kind}{mark}", f"{site.service.url}{path}", judge))
+    return tuple(found)
+
+
 def outside(service: Service, inventory: Inventory) -> tuple[OutsideProbe, ...]:
     """Do the three doors answer: from other servers, from members, to read?"""
+    if inventory.hosts[service.host].platform == "debian":
+        return _on_debian(service, inventory)
     name = ynh.main_domain(service, inventory)
     first = domains(service, inventory)[0]
     return (
@@ -44,12 +83,15 @@ def outside(service: Service, inventory: Inventory) -> tuple[OutsideProbe, ...]:
 
 
 def dns(service: Service, inventory: Inventory) -> tuple[Record, ...]:
-    """Addresses and MX; DMARC when the inventory says which.
+    """On Debian, all that mail needs. On YunoHost, addresses and MX; DMARC when the inventory
+    says which.
 
     SPF shares its name with others' TXT records, and only the server knows its DKIM key: both are
     asked for on the host (`post.py records`) instead of being laid down here.
     """
     host = inventory.hosts[service.host]
+    if host.platform == "debian":
+        return records.dns(service, inventory)
     name = ynh.main_domain(service, inventory)
     every = dict.fromkeys((name, service.domain, *domains(service, inventory)))
     found = [record for one in every for record in address_records(one, host)]
@@ -146,3 +188,84 @@ def judge_reverse(exit_code: int, stdout: str) -> Finding:
     if silent or not addresses:
         return Finding("warning", f"nobody answers what {', '.join(silent)} is called")
     return Finding("ok", f"the server's addresses are called {name}")
+
+
+# --- on Debian -------------------------------------------------------------------------------
+
+
+def judge_postfix(exit_code: int, stdout: str) -> Finding:
+    """Judge `postfix status`."""
+    if exit_code == 0:
+        return Finding("ok", "Postfix runs")
+    return Finding(
+        "critical",
+        "Postfix does not run: no mail comes or goes. On the host: journalctl -t postfix",
+    )
+
+
+def judge_login(exit_code: int, stdout: str) -> Finding:
+    """Judge `mailhost.py login`: can members read and send?"""
+    try:
+        said = json.loads(stdout)
+        problems = {word: str(said[word]) for word in ("read", "send") if said[word]}
+    except (ValueError, KeyError, TypeError):
+        return Finding("critical", f"nobody could try to log in (exit {exit_code})")
+    if not problems:
+        return Finding("ok", "logging in works, to read and to send")
+    told = "; ".join(f"to {word}: {why[:160]}" for word, why in problems.items())
+    return Finding("critical", f"members cannot log in {told}. On the host: doveadm log errors")
+
+
+def judge_doors(exit_code: int, stdout: str) -> Finding:
+    """Judge `mailhost.py doors`: what strangers may do."""
+    try:
+        said = json.loads(stdout)
+        found = {key: bool(said[key]) for key in ("relay", "submits", "auth", "plain", "taken")}
+        encrypted = bool(said["tls"])
+        login = bool(said["login"])
+    except (ValueError, KeyError, TypeError):
+        return Finding("critical", f"Postfix does not answer at its own address (exit {exit_code})")
+    if found["relay"] or found["submits"]:
+        return Finding(
+            "critical",
+            "anybody can send to the world through this server: it will be on every block list "
+            "within hours. On the host: systemctl stop postfix; then `releve deploy`.",
+        )
+    if found["auth"] or found["plain"] or found["taken"]:
+        return Finding("critical", "passwords are taken without encryption. `releve deploy`.")
+    if not encrypted:
+        return Finding("warning", "other servers are not offered encryption (STARTTLS)")
+    if not login:
+        return Finding("critical", "members are not offered to log in at port 587")
+    return Finding("ok", "strangers can neither send through it nor see passwords")
+
+
+def judge_zone(exit_code: int, stdout: str) -> Finding:
+    """Judge `mailhost.py records`: does DNS say what others need to believe our mails?"""
+    try:
+        said = [
+            (str(one["name"]), str(one["type"]), [str(v) for v in one["wanted"]], one["found"])
+            for one in json.loads(stdout)
+        ]
+    except (ValueError, KeyError, TypeError):
+        return Finding("unknown", f"the mail records could not be asked for (exit {exit_code})")
+    if not said:
+        return Finding("unknown", "no record was asked for")
+    wrong, silent = [], []
+    for name, kind, wanted, found in said:
+        if found is None:
+            silent.append(f"{name} {kind}")
+        elif {_plain(v) for v in map(str, found)} != {_plain(v) for v in wanted}:
+            there = ", ".join(map(str, found))[:80] or "nothing"
+            wrong.append(f"{name} {kind} says {there}; it should be {', '.join(wanted)[:120]}")
+    if wrong:
+        return Finding(
+            "critical", "; ".join(wrong[:3]) + ". Others take our mails for forged or lose theirs."
+        )
+    if silent:
+        return Finding("warning", f"DNS did not answer for {', '.join(silent[:5])}")
+    return Finding("ok", f"{len(said)} records are right")
+
+
+def _plain(value: str) -> str:
+    return " ".join(value.rstrip(".").lower().split()) if "p=" not in value else value

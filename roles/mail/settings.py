@@ -1,14 +1,14 @@
-"""What an admin may say about a YunoHost server's mail. Pure.
+"""What an admin may say about mail. Pure.
 
-Role mailboxes and their aliases stand under `[hosts.NAME.yunohost.mailboxes]`: they are accounts
-of the server.
+On YunoHost, role mailboxes and their aliases stand under `[hosts.NAME.yunohost.mailboxes]`: they
+are accounts of the server. On Debian they stand here. Members' accounts are data, never here.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from inventories.model import (
     Account,
@@ -19,6 +19,7 @@ from inventories.model import (
     Mail,
     Model,
     Port,
+    Quota,
     SecretRef,
     Service,
     Settings,
@@ -42,13 +43,31 @@ class Dmarc(Model):
     reports: Mail | None = None
 
 
+class RoleMailbox(Model):
+    """A mailbox that is a duty and nobody's own, such as contact@."""
+
+    name: Line | None = None
+    quota: Quota | None = None  # None: as everybody
+
+
 class MailSettings(Settings):
-    domains: tuple[Domain, ...] = ()  # default: the server's main domain
+    domains: tuple[Domain, ...] = ()  # default: the server's main domain; Debian: the url's zone
     relay: Relay | None = None
-    dmarc: Dmarc | None = None  # None: any policy is right
-    pop3: Flag | None = None  # None: as it is
-    # Whose folder "Releve" holds the mark of each copy; default: the first role mailbox.
+    dmarc: Dmarc | None = None  # None: any policy is right; Debian: none, reports to postmaster
+    pop3: Flag | None = None  # None: as it is; Debian: off
+    # YunoHost: whose folder "Releve" holds the mark of each copy; default: the first role mailbox.
     canary: Account | None = None
+    # The rest is for Debian.
+    mailboxes: dict[Mail, RoleMailbox] = Field(default={})
+    aliases: dict[Mail, tuple[Mail, ...]] = Field(default={})
+    quota: Quota = "5G"  # of an account that has none of its own
+    message_mb: Annotated[int, Field(strict=True, ge=1, le=200)] = 40
+    # How many recipients an account may write to within an hour.
+    per_hour: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 300
+    spam_filter: Flag = True
+    spf: Line | None = None  # None: the hosts of MX send, and nobody else
+    mta_sts: Literal["none", "testing", "enforce"] = "testing"
+    dkim_selector: Annotated[str, StringConstraints(pattern=r"\A[a-z0-9]{1,16}\Z")] = "releve"
 
 
 def settings(service: Service) -> MailSettings:
@@ -60,7 +79,11 @@ def settings(service: Service) -> MailSettings:
 
 def domains(service: Service, inventory: Inventory) -> tuple[str, ...]:
     """The domains that people have addresses in."""
-    return settings(service).domains or (ynh.main_domain(service, inventory),)
+    chosen = settings(service).domains
+    if chosen or inventory.hosts[service.host].platform == "yunohost":
+        return chosen or (ynh.main_domain(service, inventory),)
+    zone = inventory.zone_of(service.domain)
+    return (zone.id if zone else service.domain.partition(".")[2],)
 
 
 def canary_account(service: Service, inventory: Inventory) -> str | None:

@@ -19,8 +19,10 @@ def _command(words: list[str]) -> click.Command | None:
     """The click command that `words` begin with, None when there is none."""
     context = click.Context(main)
     found = main.get_command(context, words[0])
-    if isinstance(found, click.Group) and len(words) > 1:
-        found = found.get_command(context, words[1])
+    for word in words[1:]:
+        if not isinstance(found, click.Group):
+            break
+        found = found.get_command(context, word)
     return found
 
 

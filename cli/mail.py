@@ -1,0 +1,119 @@
+"""`releve mail`: what people change in a mail service."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from inventories.model import Inventory, Service
+
+FILE = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+SERVICE = click.option("--service", metavar="NAME", help="When the address does not tell which.")
+
+
+@click.group(short_help="Accounts of a mail service.")
+def mail() -> None:
+    """What people change in a mail service on a Debian host."""
+
+
+@mail.group()
+def account() -> None:
+    """Members' mailboxes. They are data: no inventory names them, every copy holds them."""
+
+
+@account.command()
+@FILE
+@click.argument("address")
+@click.option("--name", default="", help="Whose it is, for whoever reads the list.")
+@click.option("--quota", default="", metavar="SIZE", help='Such as "2G", "0": no limit.')
+@SERVICE
+def add(file: Path, address: str, name: str, quota: str, service: str | None) -> None:
+    """Make the mailbox ADDRESS. Its password is asked for, or stands on standard input."""
+    from roles.mail import accounts
+
+    _checked_quota(quota)
+    inventory, one = _where(file, address, service)
+    accounts.add(inventory, one, address, _password(address), name, quota)
+    click.echo(f"{address.lower()} is there, on {one.host}: {one.domain}, port 993 and 465.")
+
+
+@account.command()
+@FILE
+@click.argument("address")
+@SERVICE
+def password(file: Path, address: str, service: str | None) -> None:
+    """Give ADDRESS, a role mailbox too, another password. Whoever is logged in is logged out."""
+    from roles.mail import accounts
+
+    inventory, one = _where(file, address, service)
+    accounts.password(inventory, one, address, _password(address))
+    click.echo(f"{address.lower()} has another password.")
+
+
+@account.command()
+@FILE
+@click.argument("address")
+@SERVICE
+def remove(file: Path, address: str, service: str | None) -> None:
+    """Take the mailbox ADDRESS away. What is in it is put aside on its host."""
+    from roles.mail import accounts
+
+    inventory, one = _where(file, address, service)
+    kept = accounts.remove(inventory, one, address)
+    where = f" Its mail lies in {one.host}:{kept} until you delete it." if kept else ""
+    click.echo(f"{address.lower()} takes no mail any more.{where}")
+
+
+@account.command(name="list")
+@FILE
+@SERVICE
+def list_(file: Path, service: str | None) -> None:
+    """Say which mailboxes there are, and how full."""
+    from backup.remote import human
+    from roles.mail import accounts
+
+    inventory, one = _where(file, "", service)
+    for each in accounts.listed(inventory, one):
+        most = f" of {human(each.quota)}" if each.quota else ""
+        notes = [each.name] if each.name else []
+        notes += ["role mailbox of the inventory"] if each.kind == "role" else []
+        notes += [] if each.active else ["closed"]
+        notes += [] if each.password else ["no password yet: nobody can log in"]
+        tail = f"  {', '.join(notes)}" if notes else ""
+        click.echo(f"{each.address}  {human(each.used)}{most}{tail}")
+
+
+def _where(file: Path, address: str, named: str | None) -> tuple[Inventory, Service]:
+    import roles
+    from roles.mail import accounts
+
+    inventory = roles.load(file)
+    return inventory, accounts.service_of(inventory, address, named)
+
+
+def _checked_quota(quota: str) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from inventories.model import Quota
+
+    if quota:
+        try:
+            TypeAdapter(Quota).validate_python(quota)
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise click.UsageError(f"--quota {quota}: {why}") from None
+
+
+def _password(address: str) -> str:
+    """From the terminal, twice, or the first line of standard input. Never from an argument."""
+    if sys.stdin.isatty():
+        prompt = f"Password of {address}"
+        return str(click.prompt(prompt, hide_input=True, confirmation_prompt=True, err=True))
+    line = sys.stdin.readline(1000).rstrip("\n")
+    if not line:
+        raise click.UsageError("no password on standard input: nothing was changed")
+    return line

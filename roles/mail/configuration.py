@@ -1,0 +1,450 @@
+"""The files that make a mail server on a Debian host, as text. No remote commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inventories.model import Inventory, Service
+from platforms.debian import names, web
+from platforms.debian.steps import Step
+from platforms.ops import File, Folder, Gone, Item
+from roles.mail import places, records
+from roles.mail import settings as mail
+from roles.records import dkim_record
+
+# dnsutils: what the records are is looked at from the host itself.
+PACKAGES = (
+    "postfix",
+    "postfix-sqlite",
+    "dovecot-core",
+    "dovecot-imapd",
+    "dovecot-lmtpd",
+    "dovecot-managesieved",
+    "dovecot-sieve",
+    "dovecot-sqlite",
+    "rspamd",
+    "fail2ban",
+    "python3-systemd",
+    "bind9-dnsutils",
+)
+POP3 = "dovecot-pop3d"
+RSPAMD_OVERRIDE = "/etc/rspamd/override.d/options.inc"
+_HERE = Path(__file__).parent
+_FOLDERS = (("Drafts", "Drafts"), ("Sent", "Sent"), ("Junk", "Junk"), ("Trash", "Trash"),
+            ("Archive", "Archive"))  # fmt: skip
+# Whoever logged in and nobody else, under an address of the account's own.
+_SUBMISSION = (
+    "smtpd_sasl_auth_enable=yes",
+    "smtpd_client_restrictions=",
+    "smtpd_helo_restrictions=",
+    "smtpd_sender_restrictions=reject_sender_login_mismatch",
+    "smtpd_relay_restrictions=permit_sasl_authenticated,reject",
+    "{ smtpd_recipient_restrictions = reject_non_fqdn_recipient, "
+    "check_policy_service unix:private/limit, permit_sasl_authenticated, reject }",
+    "milter_macro_daemon_name=ORIGINATING",
+)
+_WELCOME = {
+    "fr": "Serveur de courriel. Votre logiciel de courriel se règle tout seul : adresse complète, "
+    "mot de passe.",
+    "en": "Mail server. Your mail program sets itself up: the whole address, the password.",
+}
+CONDITION = (
+    "[Unit]\n# Written by Relève. Not with what the package brings.\n"
+    f"ConditionPathExists={places.FACTS}\n"
+)
+_RESTART = "[Service]\nRestart=on-failure\nRestartSec=5\n"
+
+
+def _text(template: str, service: Service, inventory: Inventory, **more: Any) -> str:
+    chain, key = names.certificate_paths(service.domain)
+    return web.render_file(
+        _HERE / "templates" / template,
+        service=service,
+        settings=mail.settings(service),
+        domains=mail.domains(service, inventory),
+        chain=chain,
+        key=key,
+        database=places.DATABASE,
+        owner=places.OWNER,
+        readers=places.READERS,
+        indexes=places.INDEXES,
+        **more,
+    )
+
+
+def _file(path: str, text: str, mode: int = 0o644, group: str = "root") -> File:
+    return File(path, text.encode(), mode, group=group)
+
+
+# --- before the packages -----------------------------------------------------------------------
+
+
+def conditions() -> tuple[Item, ...]:
+    """Postfix and Dovecot start with our configuration or not at all: a queue that came back must
+    never meet the one that the package brings."""
+    items: list[Item] = []
+    for unit in ("postfix.service", "postfix@.service", "dovecot.service"):
+        folder = f"/etc/systemd/system/{unit}.d"
+        items += [Folder(folder), _file(f"{folder}/releve.conf", CONDITION)]
+    return tuple(items)
+
+
+def programs() -> tuple[Item, ...]:
+    """The role's own programs on the host."""
+    folder = str(Path(places.PROGRAM).parent)
+    files = sorted(p for p in (_HERE / "files").iterdir() if p.is_file())
+    return (
+        Folder("/usr/local/lib/releve"),
+        Folder(folder),
+        *(File(f"{folder}/{p.name}", p.read_bytes(), 0o755) for p in files),
+    )
+
+
+def folders() -> tuple[Item, ...]:
+    """Mailboxes, accounts, and what is in no copy: indexes, counts of what was sent."""
+    return (
+        Folder(places.ROOT),
+        Folder(places.BOXES, 0o700, places.OWNER, places.OWNER),
+        Folder(places.ACCOUNTS, 0o750, "root", places.READERS),
+        Folder("/var/lib/releve-mail"),
+        Folder(places.INDEXES, 0o700, places.OWNER, places.OWNER),
+        Folder(places.LIMITS, 0o700, places.LIMITER, places.LIMITER),
+    )
+
+
+def readers() -> Step:
+    """The group that may read who has which address, with Postfix in it."""
+    return Step(
+        f"the group {places.READERS}, with Postfix",
+        'id -nG postfix | tr " " "\\n" | grep -qx -- "$1"',
+        'groupadd --system --force -- "$1"; usermod --append --groups "$1" postfix',
+        (places.READERS,),
+    )
+
+
+# --- configuration -----------------------------------------------------------------------------
+
+
+def postfix(service: Service, inventory: Inventory, relay_password: str = "") -> tuple[Item, ...]:
+    """Postfix. `relay_password`: of the relay, when it wants one."""
+    # Bound by Postfix; an address has no quote in it that was not doubled there.
+    known = "SELECT address FROM account WHERE active = 1 AND kind <> 'system' AND address = '%s'"
+    senders = "SELECT address FROM account WHERE active = 1 AND address = '%s'"
+    passed_on = places.aliases(service, inventory)
+    lines = "".join(f"{address} {', '.join(to)}\n" for address, to in sorted(passed_on.items()))
+    items: list[Item] = [
+        _file("/etc/postfix/main.cf", _text("main.cf.j2", service, inventory)),
+        _file(
+            "/etc/postfix/master.cf",
+            _text(
+                "master.cf.j2",
+                service,
+                inventory,
+                submission=_SUBMISSION,
+                limiter=places.LIMITER,
+                limit=places.LIMIT,
+                limits=places.LIMITS,
+            ),
+        ),
+        _file("/etc/postfix/releve-aliases", lines),
+    ]
+    for name, query in (("mailboxes", known), ("senders", senders)):
+        text = _text("sqlite.cf.j2", service, inventory, query=query)
+        items.append(_file(f"/etc/postfix/releve-{name}.cf", text))
+    relay = mail.settings(service).relay
+    path = _RELAY
+    if relay and relay.user:
+        text = f"[{relay.host}]:{relay.port} {relay.user}:{relay_password}\n"
+        items.append(File(path, text.encode(), 0o600, secret=True))
+    else:
+        items.append(Gone(path))
+    return tuple(items)
+
+
+POSTFIX_FILES = tuple(
+    f"/etc/postfix/{name}"
+    for name in ("main.cf", "master.cf", "releve-aliases", "releve-mailboxes.cf",
+                 "releve-senders.cf")
+)  # fmt: skip
+
+
+_RELAY = "/etc/postfix/releve-relay"
+
+
+def postfix_files(service: Service) -> tuple[str, ...]:
+    """What Postfix reads when it starts."""
+    relay = mail.settings(service).relay
+    return (*POSTFIX_FILES, *((_RELAY,) if relay and relay.user else ()))
+
+
+def dovecot(service: Service, inventory: Inventory) -> tuple[Item, ...]:
+    """Dovecot, for each release of it that Debian has; `dovecot_takes` chooses."""
+    boxes = f"'{places.BOXES}/' || domain || '/' || local"
+    values = {
+        "folders": _FOLDERS,
+        "home": boxes,
+        "quota": f"COALESCE(quota, {places.size(mail.settings(service).quota)})",
+        "password_query": (
+            "SELECT address AS user, password FROM account WHERE active = 1 AND password <> '' "
+            "AND address = 'USER'"
+        ),
+        "iterate_query": "SELECT address AS user FROM account WHERE active = 1",
+    }
+    return (
+        Folder("/etc/dovecot"),
+        *(
+            _file(
+                f"/etc/dovecot/releve-{release}.conf",
+                _text(f"dovecot-{release}.conf.j2", service, inventory, **values),
+            )
+            for release in ("2.3", "2.4")
+        ),
+        _file(
+            "/etc/dovecot/releve-sql.conf.ext",
+            _text("dovecot-sql.conf.j2", service, inventory, **values),
+        ),
+        _file("/etc/dovecot/releve.sieve", _text("spam.sieve", service, inventory)),
+    )
+
+
+DOVECOT_FILES = (
+    "/etc/dovecot/dovecot.conf",
+    "/etc/dovecot/releve-sql.conf.ext",
+    "/etc/dovecot/releve.sieve",
+)
+
+
+def dovecot_takes() -> Step:
+    """The configuration for the release of Dovecot that is installed, once Dovecot accepts it."""
+    return Step(
+        "Dovecot takes over its configuration",
+        "v=$(dovecot --version | cut -d. -f1,2); "
+        'cmp -s "$1/releve-$v.conf" "$1/dovecot.conf" && '
+        '[ "$1/releve.svbin" -nt "$1/releve.sieve" ]',
+        """v=$(dovecot --version | cut -d. -f1,2)
+if ! [ -e "$1/releve-$v.conf" ]; then
+    echo "Dovecot $v is installed, and this role knows 2.3 and 2.4 only" >&2
+    exit 1
+fi
+cp -- "$1/releve-$v.conf" "$1/dovecot.conf.new"
+if ! said=$(doveconf -n -c "$1/dovecot.conf.new" 2>&1 >/dev/null); then
+    rm -f -- "$1/dovecot.conf.new"
+    printf '%s\\n' "Dovecot refused the new configuration; the old one stays:" "$said" >&2
+    exit 1
+fi
+mv -- "$1/dovecot.conf.new" "$1/dovecot.conf"
+sievec "$1/releve.sieve"
+touch "$1/releve.svbin"
+""",
+        ("/etc/dovecot",),
+    )
+
+
+def rspamd(service: Service, inventory: Inventory, key: str) -> tuple[Item, ...]:
+    """rspamd: signs what leaves, looks at what comes. `key`: the private key (PEM)."""
+    chosen = mail.settings(service)
+    selector = chosen.dkim_selector
+    domains = "".join(
+        f'    {json.dumps(d)} {{ path = "{places.DKIM_KEY}"; selector = "{selector}"; }}\n'
+        for d in mail.domains(service, inventory)
+    )
+    local = "/etc/rspamd/local.d"
+    actions = (
+        "reject = 15;\nadd_header = 6;\ngreylist = null;\n"
+        if chosen.spam_filter
+        else "reject = null;\nadd_header = null;\ngreylist = null;\n"
+    )
+    head = "# Written by Relève; changes are lost.\n"
+    files = {
+        "dkim_signing.conf": (
+            "enabled = true;\nsign_authenticated = true;\nsign_local = true;\n"
+            # What reaches us from elsewhere is never signed as ours.
+            'sign_inbound = false;\nallow_username_mismatch = true;\nuse_domain = "header";\n'
+            "try_fallback = false;\nuse_esld = false;\nuse_redis = false;\n"
+            f"domain {{\n{domains}}}\n"
+        ),
+        "worker-proxy.inc": (
+            'bind_socket = "127.0.0.1:11332";\nmilter = yes;\ntimeout = 60s;\n'
+            'upstream "local" {\n    default = yes;\n    self_scan = yes;\n}\ncount = 2;\n'
+        ),
+        "worker-normal.inc": "enabled = false;\n",
+        "worker-controller.inc": 'bind_socket = "127.0.0.1:11334";\n',
+        "worker-fuzzy.inc": "enabled = false;\n",
+        "fuzzy_check.conf": "enabled = false;\n",
+        "logging.inc": 'type = "syslog";\nfacility = "mail";\nlevel = "notice";\n',
+        "actions.conf": actions,
+        "milter_headers.conf": (
+            'use = ["authentication-results", "spam-header", "x-spam-level"];\n'
+            "routines {\n"
+            '    spam-header { header = "X-Spam"; value = "Yes"; remove = 0; }\n'
+            f'    authentication-results {{ hostname = "{service.domain}"; }}\n'
+            "}\n"
+            # Nobody outside may say what we have found out, and who logs in needs not be judged.
+            "skip_local = true;\nskip_authenticated = true;\nextended_spam_headers = false;\n"
+        ),
+        "rbl.conf": f"enabled = {'true' if chosen.spam_filter else 'false'};\n",
+    }
+    return (
+        Folder(local),
+        *(_file(f"{local}/{name}", head + text) for name, text in files.items()),
+        # Whoever else is in a private network is a stranger, too. In local.d a list would be added
+        # to the one that is there.
+        _file(RSPAMD_OVERRIDE, f'{head}local_addrs = ["127.0.0.0/8", "::1"];\n'),
+        File(places.DKIM_KEY, key.encode(), 0o640, group="_rspamd", secret=True),
+    )
+
+
+RSPAMD_FILES = (
+    *(
+        f"/etc/rspamd/local.d/{name}"
+        for name in (
+            "dkim_signing.conf",
+            "worker-proxy.inc",
+            "worker-normal.inc",
+            "worker-controller.inc",
+            "worker-fuzzy.inc",
+            "fuzzy_check.conf",
+            "logging.inc",
+            "actions.conf",
+            "milter_headers.conf",
+            "rbl.conf",
+        )
+    ),
+    RSPAMD_OVERRIDE,
+    places.DKIM_KEY,
+)
+
+
+JAIL_FILES = ("/etc/fail2ban/jail.d/releve.conf", "/etc/fail2ban/filter.d/releve-dovecot.conf")
+
+
+def jail(service: Service, inventory: Inventory) -> tuple[Item, ...]:
+    """fail2ban: who guesses passwords is shut out for an hour."""
+    addresses = inventory.hosts[service.host].addresses
+    texts = (
+        _text("jail.conf.j2", service, inventory, addresses=addresses),
+        _text("filter.conf.j2", service, inventory),
+    )
+    return tuple(_file(path, text) for path, text in zip(JAIL_FILES, texts, strict=True))
+
+
+def facts(service: Service, inventory: Inventory, key: str) -> File:
+    """What the programs on the host know. With it Postfix and Dovecot may start."""
+    role_mailboxes = {
+        address: {
+            "name": box.name or address.partition("@")[0],
+            "quota": None if box.quota is None else places.size(box.quota),
+        }
+        for address, box in places.mailboxes(service, inventory).items()
+    }
+    wanted: list[tuple[str, str, tuple[str, ...], str]] = [
+        (record.name, record.type, record.values, record.prefix)
+        for record in records.dns(service, inventory)
+        if record.type in ("MX", "TXT")
+    ]
+    public = (dkim_record(key),)
+    wanted += [(name, "TXT", public, "") for name in places.signed_names(service, inventory)]
+    known: Mapping[str, Any] = {
+        "host": service.domain,
+        "domains": mail.domains(service, inventory),
+        "addresses": [str(a) for a in inventory.hosts[service.host].addresses],
+        "system": places.system_address(service, inventory),
+        "mailboxes": role_mailboxes,
+        "aliases": sorted(places.aliases(service, inventory)),
+        "quota": places.size(mail.settings(service).quota),
+        "records": wanted,
+    }
+    text = json.dumps(known, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+    return File(places.FACTS, text.encode(), 0o600)
+
+
+def settled() -> Step:
+    """The role mailboxes, and the account that probes log in with."""
+    return Step(
+        "role mailboxes, and the account that probes log in with",
+        'exec "$@" settled',
+        'exec "$@" settle',
+        places.program(),
+    )
+
+
+def answering() -> Step:
+    """Every part of it answers."""
+    return Step(
+        "every part of it answers",
+        'exec "$@" wait 0',
+        'exec "$@" wait 90',
+        places.program(),
+    )
+
+
+def closed() -> Step:
+    """Nobody may relay, or log in without encryption. It changes nothing: it looks, each time
+    something was changed, and fails the deploy before any name leads here."""
+    files = (*POSTFIX_FILES, *DOVECOT_FILES)
+    return Step(
+        "strangers can neither send through it nor log in without encryption",
+        'mark=$1; shift 2; [ -e "$mark" ] && new=$(find "$@" -newer "$mark") && [ -z "$new" ]',
+        ': > "$1.now"; python3 "$2" closed; mv -- "$1.now" "$1"',
+        ("/var/lib/releve-mail/closed", places.PROGRAM, *files),
+    )
+
+
+def reversed_name() -> Step:
+    """The host's addresses are called as the server is. Nothing here can change that: it looks,
+    and what it says is told as a warning."""
+    run = 'exec "$@" reversed'
+    return Step(
+        "looks whether the host's addresses carry the server's name", run, run, places.program()
+    )
+
+
+# --- what it serves by https -----------------------------------------------------------------
+
+
+_WEB = "/usr/local/share/releve-mail"
+
+
+def published(service: Service, inventory: Inventory) -> tuple[Item, ...]:
+    """The files that the web server shows."""
+    name = inventory.organisation.name
+    items: list[Item] = [
+        Folder(_WEB),
+        _file(f"{_WEB}/config-v1.1.xml", _text("autoconfig.xml.j2", service, inventory, name=name)),
+    ]
+    path = f"{_WEB}/mta-sts.txt"
+    if mail.settings(service).mta_sts == "none":
+        return (*items, Gone(path))
+    return (*items, File(path, places.policy(service).replace("\n", "\r\n").encode()))
+
+
+def site(service: Service, inventory: Inventory) -> File:
+    """nginx' configuration of the server's own name: what brings it its certificate."""
+    text = _WELCOME[inventory.organisation.locale]
+    return web.site(service, _text("page.nginx.j2", service, inventory, text=text))
+
+
+def site_of(one: places.Site, inventory: Inventory) -> File:
+    """nginx' configuration of one of the other names."""
+    file = {"autoconfig": "config-v1.1.xml", "mta-sts": "mta-sts.txt"}[one.kind]
+    body = _text(f"{one.kind}.nginx.j2", one.service, inventory, file=f"{_WEB}/{file}")
+    return web.site(one.service, body)
+
+
+def reloads() -> tuple[Item, ...]:
+    """Who is told of a new certificate, beside the web server."""
+    folder = "/etc/dehydrated/releve-reload"
+    return (Folder(folder), *(_file(f"{folder}/{unit}", "") for unit in places.UNITS[:2]))
+
+
+def restarts() -> tuple[Item, ...]:
+    """A program that falls over is started again."""
+    folders_of = [f"/etc/systemd/system/{unit}.d" for unit in ("dovecot.service", "rspamd.service")]
+    return tuple(
+        item
+        for folder in folders_of
+        for item in (Folder(folder), _file(f"{folder}/releve-restart.conf", _RESTART))
+    )

@@ -1,0 +1,103 @@
+"""Mail on a Debian host: Postfix, Dovecot, rspamd. What is asked of it, what is saved. Pure."""
+
+# ruff: noqa: ARG001 (the interface gives every function the same arguments)
+from __future__ import annotations
+
+from inventories.model import Inventory, Service
+from platforms.debian import units as units_of_host
+from roles import units as units_of
+from roles.interface import (
+    Canary,
+    Dump,
+    InsideProbe,
+    OnPlatform,
+    Restore,
+    SigningKey,
+    State,
+)
+from roles.mail import places, probes
+from roles.mail.places import program
+
+# On a host where only `install` ran nothing may start yet; `configure` will.
+_START = 'test -e "$1" || exit 0; shift; exec systemctl start -- "$@"'
+
+
+def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
+    """What only the host can know."""
+    return (
+        InsideProbe("postfix", ("postfix", "status"), probes.judge_postfix),
+        *(units_of.probe(unit, unit.partition(".")[0]) for unit in places.UNITS[1:]),
+        units_of.probe("fail2ban.service", "fail2ban"),
+        InsideProbe("login", program("login"), probes.judge_login, timeout=60),
+        InsideProbe("doors", program("doors"), probes.judge_doors, timeout=60),
+        InsideProbe("queue", program("queue"), probes.judge_queue),
+        InsideProbe("records", program("records"), probes.judge_zone, timeout=60),
+        InsideProbe("reverse", program("reverse"), probes.judge_reverse, timeout=60),
+    )
+
+
+def state(service: Service, inventory: Inventory) -> State:
+    """Mailboxes with their filters, accounts, the queue, certificates.
+
+    A mail in a Maildir is a file that appears in one step, so nothing stands still; what is being
+    written (tmp) and what Dovecot can make again is left out. The key that mails are signed with
+    is a secret beside the inventory, and so outlives the host and its copies.
+    """
+    boxes = places.BOXES
+    return State(
+        paths=(boxes, *places.certificate_folders(service, inventory)),
+        excludes=(
+            f"{boxes}/**/tmp",
+            f"{boxes}/**/dovecot-uidlist.lock",
+            f"{boxes}/**/dovecot-uidlist.tmp",
+            f"{boxes}/**/dovecot.index*",
+            f"{boxes}/**/*.lock",
+            f"{boxes}/**/*.svbin",
+        ),
+        dumps=(
+            Dump("accounts.sql", program("accounts-save"), program("accounts-load")),
+            Dump("queue.tar", program("queue-save"), program("queue-load")),
+        ),
+        counts=program("counts"),
+        versions=program("versions"),
+    )
+
+
+def restore(service: Service, inventory: Inventory) -> Restore:
+    """Nobody delivers or reads while mailboxes move. Dovecot's indexes are made anew: they speak
+    of what was there before."""
+    return Restore(
+        stop=(units_of_host.stop(*places.UNITS[:2]),),
+        accept=(
+            ("find", places.INDEXES, "-mindepth", "1", "-delete"),
+            ("sh", "-c", _START, "start", places.FACTS, *reversed(places.UNITS)),
+            units_of_host.RELOAD_NGINX,
+        ),
+    )
+
+
+def canary(service: Service, inventory: Inventory) -> Canary:
+    """A mail that a rule puts into its folder."""
+    return Canary(program("canary-plant"), program("canary-find"), program("sample"))
+
+
+def units(service: Service, inventory: Inventory) -> tuple[str, ...]:
+    """What must not run on a host that has been replaced: it would take in members' mail."""
+    return (*places.UNITS[:2], "nginx.service")
+
+
+def signing(service: Service, inventory: Inventory) -> SigningKey:
+    """One key for all domains; another `dkim_selector` is another key."""
+    return SigningKey(places.secret(service), places.signed_names(service, inventory))
+
+
+ON = OnPlatform(
+    deploy="roles.mail.deploy",
+    inside=inside,
+    state=state,
+    restore=restore,
+    canary=canary,
+    units=units,
+    ports=places.PORTS,
+    signing=signing,
+)

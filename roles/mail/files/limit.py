@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""limit.py FOLDER PER_HOUR: started by Postfix (spawn(8)) for each connection of its policy
+protocol (SMTPD_POLICY_README). Lets an account that logged in write to PER_HOUR recipients within
+an hour, then asks to wait: whoever stole a password sends no thousands of mails. What is counted
+lies in FOLDER, and in no copy."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+WINDOW = 3600
+
+
+def open_counts(folder: str) -> sqlite3.Connection:
+    """The counts, shared by the processes that Postfix starts."""
+    counts = sqlite3.connect(f"{folder}/sent.sqlite", timeout=10, isolation_level=None)
+    counts.execute("CREATE TABLE IF NOT EXISTS sent (account TEXT, at REAL)")
+    counts.execute("CREATE INDEX IF NOT EXISTS sent_at ON sent (account, at)")
+    return counts
+
+
+def judge(counts: sqlite3.Connection, account: str, most: int, now: float) -> str:
+    """What Postfix shall do with one more recipient of `account`; it is counted if let through."""
+    counts.execute("BEGIN IMMEDIATE")
+    try:
+        counts.execute("DELETE FROM sent WHERE at < ?", (now - WINDOW,))
+        row = counts.execute("SELECT COUNT(*) FROM sent WHERE account = ?", (account,))
+        if row.fetchone()[0] >= most:
+            return (
+                f"450 4.7.1 This account wrote to {most} recipients within an hour, which is the "
+                "most: try again later, or ask your administrators"
+            )
+        counts.execute("INSERT INTO sent VALUES (?, ?)", (account, now))
+        return "DUNNO"
+    finally:
+        counts.execute("COMMIT")
+
+
+def requests(lines: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Each question of Postfix: lines NAME=VALUE up to an empty one."""
+    asked: dict[str, str] = {}
+    for line in lines:
+        name, separator, value = line.rstrip("\n").partition("=")
+        if separator:
+            asked[name] = value
+        elif asked:
+            yield asked
+            asked = {}
+
+
+def main(folder: str, most: str) -> None:
+    counts = open_counts(folder)
+    for asked in requests(sys.stdin):
+        account = asked.get("sasl_username", "").lower()
+        answer = "DUNNO"
+        if account and asked.get("protocol_state") == "RCPT":
+            answer = judge(counts, account, int(most), time.time())
+        print(f"action={answer}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

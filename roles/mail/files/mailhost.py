@@ -1,0 +1,792 @@
+#!/usr/bin/env python3
+"""mailhost.py VERB: mail on a Debian host. Runs as root; answers are JSON on one line. What it has
+to know stands in /etc/releve/mail.json. Passwords come on standard input and are kept as hashes.
+
+settled, settle         are the role mailboxes there, and the account that probes log in with?
+add ADDRESS NAME BYTES  an account; its password is the first line of standard input. BYTES "":
+                        as everybody has, 0: no limit
+password ADDRESS        another password, from standard input
+remove ADDRESS          no account any more; its mailbox is put aside
+list                    all accounts
+wait SECONDS            until everything answers
+doors                   what strangers may do here: relay, log in without encryption
+login                   can one log in, to read and to send?
+queue                   mails that wait, and for how long the oldest does
+records                 DNS against what it should say
+reverse                 what this host's addresses are called in DNS
+reversed                exit 0 when they are called as the server is
+counts, versions        one JSON object
+canary-plant RUN AT, canary-find, sample
+accounts-save, accounts-load    the accounts as SQL, on standard output, from standard input
+queue-save, queue-load          the queue as a tar archive
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import imaplib
+import io
+import json
+import os
+import pwd
+import re
+import secrets
+import shutil
+import smtplib
+import socket
+import sqlite3
+import ssl
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from email.header import Header
+from pathlib import Path
+from typing import Any
+
+FACTS = Path("/etc/releve/mail.json")
+PROBE = Path("/etc/releve/mail-probe")
+BOXES = Path("/srv/mail/boxes")
+DATABASE = Path("/srv/mail/accounts/accounts.sqlite")
+INDEXES = Path("/var/lib/releve-mail/index")
+ASIDE = Path("/srv/mail/boxes/.removed")
+SPOOL = Path("/var/spool/postfix")
+LMTP = "/var/spool/postfix/private/dovecot-lmtp"
+OWNER, READERS = "vmail", "mailaccounts"
+FOLDER, KEPT = ".Releve", 5
+SYSTEM = "system"
+# SMTP, submission with and without STARTTLS, IMAP, rspamd, ManageSieve.
+PORTS = (25, 465, 587, 993, 11332, 4190)
+ADDRESS = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}@[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+SHORTEST, LONGEST = 10, 200
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS account (
+    address TEXT PRIMARY KEY,
+    local TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    name TEXT NOT NULL DEFAULT '',
+    password TEXT NOT NULL DEFAULT '',
+    quota INTEGER,
+    kind TEXT NOT NULL CHECK (kind IN ('member', 'role', 'system')),
+    active INTEGER NOT NULL DEFAULT 1
+)
+"""
+COLUMNS = ("address", "local", "domain", "name", "password", "quota", "kind", "active")
+
+
+class ToolError(Exception):
+    """It cannot be done; the message says why."""
+
+
+def answer(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def run(argv: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def facts() -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(FACTS.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ToolError(f"{FACTS} is not there yet: deploy this host first") from None
+    return found
+
+
+# --- accounts --------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def accounts() -> Iterator[sqlite3.Connection]:
+    """The accounts, in one transaction that is kept when all went well."""
+    fresh = not DATABASE.exists()
+    found = sqlite3.connect(DATABASE, timeout=20, isolation_level=None)
+    try:
+        if fresh:
+            # Before anything is in it. Postfix and Dovecot read it, root alone writes.
+            DATABASE.chmod(0o640)
+            shutil.chown(DATABASE, "root", READERS)
+        found.row_factory = sqlite3.Row
+        found.execute("PRAGMA journal_mode = DELETE")
+        found.execute("BEGIN IMMEDIATE")
+        found.execute(SCHEMA)
+        yield found
+        found.execute("COMMIT")
+    finally:
+        found.close()
+
+
+def checked(address: str) -> tuple[str, str, str]:
+    """An address as it is kept, its local part and its domain."""
+    address = address.lower()
+    local, _, domain = address.partition("@")
+    if not ADDRESS.fullmatch(address) or ".." in address:
+        raise ToolError(
+            f"{address!r} cannot be the address of an account: before the @ stand letters, digits "
+            "and . _ -, at most 63"
+        )
+    if domain not in facts()["domains"]:
+        raise ToolError(f"this server has no addresses in {domain}, only in "
+                        + ", ".join(facts()["domains"]))  # fmt: skip
+    return address, local, domain
+
+
+def hashed(password: str) -> str:
+    """The password as Debian keeps those of its own users: yescrypt (crypt(5))."""
+    if not SHORTEST <= len(password) <= LONGEST or not password.isprintable():
+        raise ToolError(f"a password has {SHORTEST} to {LONGEST} characters that can be seen")
+    library = ctypes.CDLL("libcrypt.so.1")
+    library.crypt_gensalt.restype = ctypes.c_char_p
+    library.crypt_gensalt.argtypes = (
+        ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_int,
+    )  # fmt: skip
+    library.crypt.restype = ctypes.c_char_p
+    library.crypt.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+    # No bytes given: it takes its own from the kernel.
+    salt = library.crypt_gensalt(b"$y$", 0, None, 0)
+    made: bytes | None = library.crypt(password.encode(), salt)
+    if made is None or not made.startswith(b"$y$"):
+        raise ToolError("this system's libcrypt makes no yescrypt hashes")
+    return "{CRYPT}" + made.decode()
+
+
+def given_password() -> str:
+    return sys.stdin.readline(LONGEST + 2).rstrip("\n")
+
+
+def one(found: sqlite3.Connection, address: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = found.execute(
+        "SELECT * FROM account WHERE address = ?", (address,)
+    ).fetchone()
+    return row
+
+
+def add(rest: Sequence[str]) -> None:
+    address, local, domain = checked(rest[0])
+    name, quota = rest[1], int(rest[2]) if rest[2] else None
+    if not name.isprintable() or len(name) > 200:
+        raise ToolError("a name has at most 200 characters that can be seen")
+    password = hashed(given_password())
+    with accounts() as found:
+        there = one(found, address)
+        if there is not None:
+            what = {"role": "a role mailbox of the inventory", SYSTEM: "the server's own"}
+            raise ToolError(
+                f"{address} exists already, {what.get(there['kind'], 'as an account')}. "
+                "Another password for it: releve mail account password"
+            )
+        if address in facts()["aliases"]:
+            raise ToolError(
+                f"{address} is an alias in the inventory: mail to it would never arrive here"
+            )
+        found.execute(
+            "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, 'member', 1)",
+            (address, local, domain, name, password, quota),
+        )
+    answer({"address": address})
+
+
+def password(rest: Sequence[str]) -> None:
+    address, _, _ = checked(rest[0])
+    made = hashed(given_password())
+    with accounts() as found:
+        there = one(found, address)
+        if there is None or there["kind"] == SYSTEM:
+            raise ToolError(f"there is no account {address}")
+        found.execute("UPDATE account SET password = ? WHERE address = ?", (made, address))
+    # Programs that are logged in with the old one have to log in again.
+    run(["doveadm", "auth", "cache", "flush", address])
+    run(["doveadm", "kick", address])
+    answer({"address": address})
+
+
+def remove(rest: Sequence[str]) -> None:
+    address, local, domain = checked(rest[0])
+    with accounts() as found:
+        there = one(found, address)
+        if there is None or there["kind"] == SYSTEM:
+            raise ToolError(f"there is no account {address}")
+        if there["kind"] == "role" and address in facts()["mailboxes"]:
+            raise ToolError(
+                f"{address} is a role mailbox of the inventory: take it out there, and deploy"
+            )
+        found.execute("DELETE FROM account WHERE address = ?", (address,))
+    run(["doveadm", "auth", "cache", "flush", address])
+    run(["doveadm", "kick", address])
+    box, kept = BOXES / domain / local, ""
+    if box.exists():
+        # Whoever gets this address one day must not find another's mail there.
+        ASIDE.mkdir(mode=0o700, exist_ok=True)
+        shutil.chown(ASIDE, OWNER, OWNER)
+        kept = str(ASIDE / f"{address}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        box.rename(kept)
+    shutil.rmtree(INDEXES / domain / local, ignore_errors=True)
+    answer({"address": address, "kept": kept})
+
+
+def size_of(box: Path) -> int:
+    """Bytes of a mailbox, by the sizes that Maildir keeps in names, else by asking."""
+    total = 0
+    for file in box.glob("**/[cn][ue][rw]/*"):
+        size = re.search(r",S=(\d+)", file.name)
+        with contextlib.suppress(OSError):
+            total += int(size[1]) if size else file.stat().st_size
+    return total
+
+
+def listed(_: Sequence[str]) -> None:
+    with accounts() as found:
+        rows = list(found.execute("SELECT * FROM account WHERE kind <> 'system' ORDER BY address"))
+    default = facts()["quota"]
+    answer(
+        [
+            {
+                "address": row["address"],
+                "name": row["name"],
+                "kind": row["kind"],
+                "active": bool(row["active"]),
+                "password": bool(row["password"]),
+                "quota": default if row["quota"] is None else row["quota"],
+                "bytes": size_of(BOXES / row["domain"] / row["local"] / "Maildir"),
+            }
+            for row in rows
+        ]
+    )
+
+
+# --- what the inventory says -----------------------------------------------------------------
+
+
+def wanted_rows() -> list[tuple[str, str, int | None, str]]:
+    """Role mailboxes and the account of the probes: address, name, quota, kind."""
+    known = facts()
+    rows = [
+        (address, about["name"], about["quota"], "role")
+        for address, about in known["mailboxes"].items()
+    ]
+    return [*rows, (known["system"], "Releve", 0, SYSTEM)]
+
+
+def settled(_: Sequence[str]) -> None:
+    if not DATABASE.exists():
+        sys.exit(1)
+    try:
+        secret = PROBE.read_text(encoding="ascii").strip()
+        with accounts() as found:
+            rows = {row["address"]: row for row in found.execute("SELECT * FROM account")}
+    except (OSError, sqlite3.Error):
+        sys.exit(1)
+    for address, name, quota, kind in wanted_rows():
+        row = rows.get(address)
+        if row is None or (row["name"], row["quota"], row["kind"]) != (name, quota, kind):
+            sys.exit(1)
+        if not row["active"]:
+            sys.exit(1)
+    mine = rows[facts()["system"]]["password"].removeprefix("{CRYPT}")
+    gone = [a for a, row in rows.items() if row["kind"] == "role" and row["active"]
+            and a not in facts()["mailboxes"]]  # fmt: skip
+    if gone or not fits(secret, mine):
+        sys.exit(1)
+
+
+def fits(secret: str, made: str) -> bool:
+    library = ctypes.CDLL("libcrypt.so.1")
+    library.crypt.restype = ctypes.c_char_p
+    library.crypt.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+    found: bytes | None = library.crypt(secret.encode(), made.encode())
+    return bool(made) and found is not None and found.decode() == made
+
+
+def settle(_: Sequence[str]) -> None:
+    """Role mailboxes are added and named; one that is not in the inventory any more takes and
+    shows no mail, and keeps what it has. A member's account with such an address becomes one."""
+    if not PROBE.exists():
+        handle = os.open(PROBE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(24) + "\n")
+    made = hashed(PROBE.read_text(encoding="ascii").strip())
+    with accounts() as found:
+        for address, name, quota, kind in wanted_rows():
+            address, local, domain = checked(address)
+            found.execute(
+                "INSERT INTO account VALUES (?, ?, ?, ?, '', ?, ?, 1) ON CONFLICT (address) "
+                "DO UPDATE SET name = excluded.name, quota = excluded.quota, "
+                "kind = excluded.kind, active = 1",
+                (address, local, domain, name, quota, kind),
+            )
+        names = [address for address, *_ in wanted_rows()]
+        marks = ",".join("?" * len(names))
+        found.execute(
+            f"UPDATE account SET active = 0 WHERE kind <> 'member' AND address NOT IN ({marks})",
+            names,
+        )
+        found.execute(
+            "UPDATE account SET password = ? WHERE address = ?", (made, facts()["system"])
+        )
+
+
+# --- looks -----------------------------------------------------------------------------------
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def wait(rest: Sequence[str]) -> None:
+    """rspamd takes up to half a minute when it starts for the first time."""
+    deadline = time.monotonic() + float(rest[0])
+    while silent := [port for port in PORTS if not answers(port)]:
+        if time.monotonic() > deadline:
+            ports = ", ".join(map(str, silent))
+            raise ToolError(f"nothing answers at port {ports} of this host: see its journal")
+        time.sleep(0.3)
+
+
+def said(code: int, text: bytes) -> str:
+    return f"{code} {text.decode(errors='replace')}".strip()[:200]
+
+
+def unverified() -> ssl.SSLContext:
+    """Whether the certificate is right is looked at from outside, under the server's name."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def strangers() -> dict[str, object]:
+    """Asked at this host's own address, which is no more trusted than any other."""
+    known = facts()
+    address = known["addresses"][0]
+    found: dict[str, object] = {}
+    with smtplib.SMTP(address, 25, known["host"], timeout=20) as door:
+        door.ehlo()
+        found["auth"] = door.has_extn("auth")
+        found["tls"] = door.has_extn("starttls")
+        door.mail("")
+        code, words = door.rcpt("somebody@example.com")
+        found["relay"], found["relayed"] = code < 300, said(code, words)
+    with smtplib.SMTP(address, 587, known["host"], timeout=20) as door:
+        door.ehlo()
+        found["plain"] = door.has_extn("auth")
+        code, _text = door.docmd("AUTH", "PLAIN")
+        found["taken"] = code < 400
+        door.starttls(context=unverified())
+        door.ehlo()
+        found["login"] = door.has_extn("auth")
+        code, _text = door.mail("")
+        if code < 300:
+            code, _text = door.rcpt("somebody@example.com")
+            found["submits"] = code < 300
+        else:
+            found["submits"] = False
+    return found
+
+
+def doors(_: Sequence[str]) -> None:
+    answer(strangers())
+
+
+def is_closed(_: Sequence[str]) -> None:
+    """Exit 0 when no stranger may do what only members may."""
+    found = strangers()
+    wrong = []
+    if found["relay"] or found["submits"]:
+        wrong.append("anybody can send to the world through this server")
+    if found["auth"] or found["plain"] or found["taken"]:
+        wrong.append("passwords are taken without encryption")
+    if wrong:
+        raise ToolError("; ".join(wrong) + ". Nothing was activated.")
+
+
+def login(_: Sequence[str]) -> None:
+    known, secret = facts(), PROBE.read_text(encoding="ascii").strip()
+    found = {"read": "", "send": ""}
+    try:
+        with imaplib.IMAP4_SSL("127.0.0.1", 993, ssl_context=unverified(), timeout=15) as box:
+            box.login(known["system"], secret)
+            state, _count = box.select("INBOX", readonly=True)
+            found["read"] = "" if state == "OK" else "the inbox cannot be opened"
+    except (OSError, imaplib.IMAP4.error) as error:
+        found["read"] = str(error) or type(error).__name__
+    try:
+        with smtplib.SMTP_SSL(
+            "127.0.0.1", 465, known["host"], timeout=15, context=unverified()
+        ) as door:
+            door.login(known["system"], secret)
+    except (OSError, smtplib.SMTPException) as error:
+        found["send"] = str(error) or type(error).__name__
+    answer(found)
+
+
+def queue(_: Sequence[str]) -> None:
+    done = run(["postqueue", "-j"])
+    if done.returncode != 0:
+        raise ToolError(f"postqueue: {done.stderr.strip()[-200:]}")
+    waiting = [json.loads(line) for line in done.stdout.splitlines() if line]
+    oldest = min((int(each["arrival_time"]) for each in waiting), default=None)
+    why: dict[str, int] = {}
+    for each in waiting:
+        for person in each.get("recipients", []):
+            # Addresses are members' own business.
+            reason = re.sub(r"\S+@\S+", "…", str(person.get("delay_reason", ""))[:120])
+            if reason:
+                why[reason] = why.get(reason, 0) + 1
+    answer(
+        {
+            "waiting": len(waiting),
+            "oldest_s": None if oldest is None else max(0, int(time.time()) - oldest),
+            "why": max(why, key=lambda reason: why[reason]) if why else "",
+        }
+    )
+
+
+def ask_dns(kind: str, name: str) -> list[str] | None:
+    """The values, each as one text; None when nobody answered."""
+    words = ["-x", name] if kind == "PTR" else ["-t", kind, "-q", f"{name}."]
+    done = run(["dig", "+time=3", "+tries=2", "+noall", "+comments", "+answer", *words], 30)
+    status = re.search(r"status: ([A-Z]+)", done.stdout)
+    if not status or status[1] not in ("NOERROR", "NXDOMAIN"):
+        return None
+    values = []
+    for line in done.stdout.splitlines():
+        parts = line.split(None, 4)
+        if len(parts) == 5 and not line.startswith(";") and parts[3] == kind:
+            text = parts[4]
+            if kind == "TXT":
+                text = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', text)).replace("\\;", ";")
+            values.append(text.rstrip(".") if kind != "TXT" else text)
+    return values
+
+
+def records(_: Sequence[str]) -> None:
+    found = []
+    for name, kind, values, prefix in facts()["records"]:
+        there = ask_dns(kind, name)
+        if there is not None and prefix:
+            there = [text for text in there if text.startswith(prefix)]
+        found.append({"name": name, "type": kind, "wanted": values, "found": there})
+    answer(found)
+
+
+def reverse(_: Sequence[str]) -> None:
+    known = facts()
+    answer({"name": known["host"], "addresses": {a: ask_dns("PTR", a) for a in known["addresses"]}})
+
+
+def is_reversed(_: Sequence[str]) -> None:
+    known = facts()
+    for address in known["addresses"]:
+        names = ask_dns("PTR", address)
+        if names is None or known["host"] not in names:
+            called = "nothing" if not names else ", ".join(names)
+            raise ToolError(
+                f"the reverse name of {address} is {called}, not {known['host']}: many servers "
+                "will refuse mails from here. It is set in the provider's panel, not in DNS."
+            )
+
+
+# --- content ---------------------------------------------------------------------------------
+
+
+def boxes() -> list[Path]:
+    """The Maildir of every account that ever got a mail."""
+    return [box for box in BOXES.glob("*/*/Maildir") if ASIDE not in box.parents]
+
+
+def counts(_: Sequence[str]) -> None:
+    messages = rules = 0
+    for box in boxes():
+        for folder in (box, *(f for f in box.glob(".*") if f.name != FOLDER and f.is_dir())):
+            for part in ("cur", "new"):
+                if (folder / part).is_dir():
+                    messages += sum(1 for entry in os.scandir(folder / part) if entry.is_file())
+        rules += sum(1 for _ in (box.parent / "sieve").glob("*.sieve"))
+    members = 0
+    if DATABASE.exists():
+        with accounts() as found:
+            row = found.execute("SELECT COUNT(*) FROM account WHERE kind <> 'system'").fetchone()
+            members = int(row[0])
+    answer({"accounts": members, "mailboxes": len(boxes()), "messages": messages, "rules": rules})
+
+
+def versions(_: Sequence[str]) -> None:
+    found = {}
+    for name, package in (("postfix", "postfix"), ("dovecot", "dovecot-core"),
+                          ("rspamd", "rspamd")):  # fmt: skip
+        done = run(["dpkg-query", "-W", "-f", "${Version}", package])
+        found[name] = done.stdout.strip()
+    answer(found)
+
+
+def deliver(address: str, subject: str, text: str, extra: str = "") -> None:
+    """A mail, given to Dovecot as Postfix gives them: the account's rules are applied."""
+    mail = (
+        f"From: Releve <{facts()['system']}>\nTo: {address}\n"
+        f"Subject: {Header(subject, 'utf-8').encode()}\n{extra}"
+        f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime())}\n"
+        "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"
+        f"Content-Transfer-Encoding: 8bit\n\n{text}\n"
+    )
+    with smtplib.LMTP(LMTP, local_hostname="localhost") as door:
+        if door.sock:
+            door.sock.settimeout(60)
+        door.sendmail(facts()["system"], [address], mail.encode())
+
+
+def home_of(address: str) -> Path:
+    local, _, domain = address.partition("@")
+    return BOXES / domain / local
+
+
+def mark_of(file: Path) -> dict[str, str] | None:
+    try:
+        head = file.read_bytes()[:8192].decode(errors="replace").partition("\n\n")[0]
+    except OSError:
+        return None
+    words = dict(re.findall(r"(?m)^X-Releve-(Run|At): (\S+)\r?$", head.replace("\r", "")))
+    if "Run" not in words or "At" not in words:
+        return None
+    return {"run": words["Run"], "at": words["At"]}
+
+
+def marks(home: Path) -> list[tuple[dict[str, str], Path]]:
+    """Marks, newest first, each with its file."""
+    found = []
+    for part in ("cur", "new"):
+        for file in (home / "Maildir" / FOLDER / part).glob("*"):
+            mark = mark_of(file)
+            if mark:
+                found.append((mark, file))
+    return sorted(found, key=lambda each: each[0]["at"], reverse=True)
+
+
+def rule_text(runs: Sequence[str]) -> str:
+    listed_runs = ", ".join(f'"{name}"' for name in runs)
+    return (
+        'require ["fileinto", "mailbox"];\n# Written by each copy; it proves that rules come '
+        f'back.\nif header :is "X-Releve-Run" [{listed_runs}] {{\n'
+        '    fileinto :create "Releve";\n}\n'
+    )
+
+
+def rule_file(home: Path) -> Path:
+    return home / "sieve" / "releve.sieve"
+
+
+def plant(rest: Sequence[str]) -> None:
+    run_id, at = rest
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,100}", run_id) or not re.fullmatch(
+        r"[0-9TZ:-]{1,30}", at
+    ):
+        raise ToolError("a run is named by letters, digits and . _ : - and its time is ISO 8601")
+    address = facts()["system"]
+    home = home_of(address)
+    owner = pwd.getpwnam(OWNER)
+    for folder in (home.parent, home, home / "sieve"):
+        if not folder.exists():
+            folder.mkdir(mode=0o700)
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+    kept = [mark["run"] for mark, _ in marks(home)][: KEPT - 1]
+    new = rule_file(home).with_suffix(".new")
+    new.write_text(rule_text([run_id, *kept]))
+    os.chown(new, owner.pw_uid, owner.pw_gid)
+    new.replace(rule_file(home))
+    active = home / ".dovecot.sieve"
+    if not active.is_symlink():
+        active.symlink_to("sieve/releve.sieve")
+        os.lchown(active, owner.pw_uid, owner.pw_gid)
+    deliver(
+        address,
+        f"Relève {run_id}",
+        f"Relève: written by the backup run {run_id} at {at}. It may be deleted.",
+        f"X-Releve-Run: {run_id}\nX-Releve-At: {at}\n",
+    )
+    there = marks(home)
+    if {"run": run_id, "at": at} not in [mark for mark, _ in there]:
+        raise ToolError("the mail was taken, but the rule did not put it into its folder")
+    for _, file in there[KEPT:]:
+        file.unlink(missing_ok=True)
+    answer({"run": run_id, "at": at})
+
+
+def find(_: Sequence[str]) -> None:
+    """Marks of which both the mail and the rule are there. Asked of the accounts, whose they are:
+    after a restore nothing else is there yet."""
+    if not DATABASE.exists():
+        answer([])
+        return
+    with accounts() as found:
+        row = found.execute("SELECT address FROM account WHERE kind = ?", (SYSTEM,)).fetchone()
+    if row is None:
+        answer([])
+        return
+    home = home_of(row["address"])
+    try:
+        rule = rule_file(home).read_text()
+    except OSError:
+        rule = ""
+    answer([mark for mark, _ in marks(home) if f'"{mark["run"]}"' in rule])
+
+
+def sample(_: Sequence[str]) -> None:
+    address = facts()["system"]
+    deliver(address, "Réunion d’équipe", "Budget, accueil, été. ☀")
+    deliver(address, "Marché de Noël", "J’apporte le vin chaud.")
+    answer({"messages": 2})
+
+
+# --- copies ----------------------------------------------------------------------------------
+
+
+def quoted(value: object) -> str:
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+
+
+def accounts_save(_: Sequence[str]) -> None:
+    """One line an account, in a fixed order: unchanged accounts are an unchanged file."""
+    with accounts() as found:
+        rows = list(found.execute("SELECT * FROM account ORDER BY address"))
+    for row in rows:
+        values = ", ".join(quoted(row[name]) for name in COLUMNS)
+        print(f"INSERT INTO account ({', '.join(COLUMNS)}) VALUES ({values});")
+
+
+def accounts_load(_: Sequence[str]) -> None:
+    """In one transaction, in the file that Postfix and Dovecot have open."""
+    text = sys.stdin.read()
+    with accounts() as found:
+        found.execute("DELETE FROM account")
+        for line in text.splitlines():
+            if not line.startswith("INSERT INTO account ("):
+                raise ToolError("this is not what accounts-save writes")
+            found.execute(line)
+
+
+QUEUES = ("maildrop", "incoming", "active", "deferred", "hold")
+
+
+def queued() -> Iterator[tuple[str, Path]]:
+    """Every mail in the queue that Postfix has promised to deliver, with the queue's name."""
+    for name in QUEUES:
+        for file in sorted((SPOOL / name).glob("**/*")):
+            with contextlib.suppress(OSError):
+                about = file.lstat()
+                # Postfix gives the right to execute to files that are complete.
+                if file.is_file() and about.st_mode & 0o100:
+                    yield name, file
+
+
+def queue_save(_: Sequence[str]) -> None:
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as made:
+        about = tarfile.TarInfo("machine")
+        machine = Path("/etc/machine-id").read_bytes()
+        about.size = len(machine)
+        made.addfile(about, io.BytesIO(machine))
+        seen = set()
+        for name, file in queued():
+            # A mail that moved on from one queue to the next meanwhile is there once.
+            if file.name in seen:
+                continue
+            try:
+                data, changed = file.read_bytes(), file.stat().st_mtime
+            except OSError:
+                continue
+            seen.add(file.name)
+            about = tarfile.TarInfo(f"{name}/{file.name}")
+            about.size, about.mode, about.mtime = len(data), 0o700, int(changed)
+            made.addfile(about, io.BytesIO(data))
+
+
+def queue_load(_: Sequence[str]) -> None:
+    """On another machine than it was saved on, each mail comes back and is sent. On the same one
+    the queue never went away, and what it lacks of the copy was delivered since: sending that
+    again would be wrong."""
+    came = 0
+    owner = pwd.getpwnam("postfix")
+    here = Path("/etc/machine-id").read_bytes()
+    with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as saved:
+        for member in saved:
+            file = saved.extractfile(member)
+            if file is None:
+                continue
+            if member.name == "machine":
+                if file.read() == here:
+                    print("the queue is this machine's own: it stays as it is", file=sys.stderr)
+                    return
+                continue
+            name, _, queue_id = member.name.partition("/")
+            if name not in QUEUES or not re.fullmatch(r"[A-Za-z0-9]{6,40}", queue_id):
+                raise ToolError(f"{member.name!r} is no mail of a queue")
+            place = SPOOL / ("hold" if name == "hold" else
+                             "maildrop" if name == "maildrop" else "incoming")  # fmt: skip
+            target = place / queue_id
+            # Not complete for Postfix until it is.
+            handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "wb") as written:
+                shutil.copyfileobj(file, written)
+                written.flush()
+                os.fsync(written.fileno())
+            os.utime(target, (member.mtime, member.mtime))
+            os.chown(target, owner.pw_uid, owner.pw_gid)
+            target.chmod(0o700)
+            came += 1
+    # Names hold a number of the file on the disk that it came from.
+    done = run(["postsuper", "-s"], 600)
+    if done.returncode != 0:
+        raise ToolError(f"postsuper: {done.stderr.strip()[-200:]}")
+    print(f"{came} mails are in the queue again", file=sys.stderr)
+
+
+VERBS: dict[str, tuple[int, Callable[[Sequence[str]], None]]] = {
+    "settled": (0, settled),
+    "settle": (0, settle),
+    "add": (3, add),
+    "password": (1, password),
+    "remove": (1, remove),
+    "list": (0, listed),
+    "wait": (1, wait),
+    "doors": (0, doors),
+    "closed": (0, is_closed),
+    "login": (0, login),
+    "queue": (0, queue),
+    "records": (0, records),
+    "reverse": (0, reverse),
+    "reversed": (0, is_reversed),
+    "counts": (0, counts),
+    "versions": (0, versions),
+    "canary-plant": (2, plant),
+    "canary-find": (0, find),
+    "sample": (0, sample),
+    "accounts-save": (0, accounts_save),
+    "accounts-load": (0, accounts_load),
+    "queue-save": (0, queue_save),
+    "queue-load": (0, queue_load),
+}
+
+
+def main(words: Sequence[str]) -> int:
+    if not words or words[0] not in VERBS or len(words) - 1 != VERBS[words[0]][0]:
+        print(__doc__, file=sys.stderr)
+        return 64
+    os.umask(0o077)
+    try:
+        VERBS[words[0]][1](words[1:])
+    except (ToolError, OSError, sqlite3.Error, smtplib.SMTPException, socket.gaierror) as error:
+        print(f"mailhost.py {words[0]}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

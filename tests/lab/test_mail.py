@@ -1,0 +1,335 @@
+"""Mail on real hosts, with a server that is not ours to talk to: from Debian 12 to its loss, and
+back on Debian 13."""
+
+from __future__ import annotations
+
+import json
+import re
+import smtplib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import roles
+from deploy import everything
+from lab import Lab
+from roles.mail import places
+from tests.lab import foreign
+from tests.lab.conftest import MakeLab
+from tests.lab.foreign import PERSON, Foreign
+from tests.lab.house import REPO
+from tests.lab.post import Door, letter
+
+pytestmark = pytest.mark.lab
+
+INVENTORY = f"""
+schema = 1
+[organisation]
+name = "L'Atelier & cie"
+contact = "contact@atelier.example"
+[hosts.poste]
+platform = "debian"
+address = "192.0.2.1"
+provider = "one"
+datacenter = "GRA"
+repository = "coffre"
+[hosts.coffre]
+platform = "debian"
+address = "192.0.2.2"
+provider = "two"
+datacenter = "NTE"
+roles = ["repository"]
+[repositories.coffre]
+url = "ssh-append://releve@coffre.atelier.example/atelier"
+host = "coffre"
+provider = "two"
+datacenter = "NTE"
+[domains."atelier.example"]
+[domains."{foreign.DOMAIN}"]
+[services.courriel]
+role = "mail"
+host = "poste"
+url = "https://mail.atelier.example"
+[services.courriel.settings]
+per_hour = 20
+mailboxes."contact@atelier.example" = {{ name = "Contact" }}
+aliases."bureau@atelier.example" = ["contact@atelier.example"]
+"""
+ALICE, BOB = "alice@atelier.example", "bob@atelier.example"
+CONTACT, BUREAU = "contact@atelier.example", "bureau@atelier.example"
+PASSWORDS = {ALICE: "correct horse battery", BOB: "motdepasse de bob", CONTACT: "pour le bureau"}
+
+
+class Post:
+    """A mail server with two members and a role mailbox; `voisin` is somebody else's."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab, self.file = lab, lab.inventory_file
+        began = time.monotonic()
+        given = folder / "post.toml"
+        given.write_text(INVENTORY)
+        lab.up(roles.load(given))
+        lab.blank("dehors", datacenter="PAR", provider="three")
+        lab.call("poste", "mail.atelier.example")
+        with ThreadPoolExecutor() as pool:
+            other = pool.submit(Foreign, lab, "dehors")
+            done = everything.deploy(self.file)
+            self.voisin = other.result()
+        assert done.report.ok, done.report
+        assert done.zones == ()
+        assert not any(host.warnings for host in done.report.hosts.values()), done.report
+        print(f"post: deployed at {time.monotonic() - began:.0f} s")
+        self.host = "poste"
+        for address in (ALICE, BOB):
+            self.releve("mail", "account", "add", self.file, address, given=PASSWORDS[address])
+        words = ("mail", "account", "password", self.file, CONTACT)
+        self.releve(*words, given=PASSWORDS[CONTACT])
+
+    @property
+    def door(self) -> Door:
+        address = str(self.lab.host(self.host).address)
+        return Door(address, "mail.atelier.example", self.lab.ca_file)
+
+    def releve(self, *words: object, given: str = "", code: int = 0) -> str:
+        """What a `releve` command says, after it ended with this exit code."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *map(str, words)],
+            input=f"{given}\n",
+            capture_output=True,
+            text=True,
+            cwd=REPO,
+            timeout=300,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == code, f"releve {words}: {done.returncode}\n{said}"
+        return said
+
+    def sh(self, script: str, *words: str) -> str:
+        """What a shell script says on the host, after it ended well."""
+        done = self.lab.run(self.host, ("sh", "-c", script, "sh", *words), timeout=120)
+        return (done.stdout + done.stderr).decode(errors="replace")
+
+    def send(self, sender: str, to: str, subject: str, *, port: int = 465, text: str = "") -> None:
+        """Send as a member's program does."""
+        with self.door.submit(sender, PASSWORDS[sender], port=port) as smtp:
+            mail = letter(sender, to, subject, text or "Bonjour à toutes.")
+            smtp.sendmail(sender, [to], mail.as_bytes())
+
+    def box(self, address: str) -> list[tuple[str, str]]:
+        """What a member's program knows of the inbox: the number and the name of each mail."""
+        with self.door.imap(address, PASSWORDS[address]) as box:
+            box.select("INBOX", readonly=True)
+            _, found = box.fetch("1:*", "(UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
+        text = b"".join(b" ".join(p) for p in found if isinstance(p, tuple)).decode()
+        return re.findall(r"UID (\d+) .*?(<[^>]+>)", text, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def post(make_lab: MakeLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
+    lab = make_lab()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RELEVE_SSH_KEY", str(lab.key_file))
+        patch.setenv("RELEVE_IDENTITY", str(lab.key_file))
+        yield Post(lab, tmp_path_factory.mktemp("post"))
+
+
+def believed(results: list[str] | None) -> set[str]:
+    """What a server found out about a mail: "dkim=pass" …"""
+    return set(re.findall(r"\b(?:dkim|spf|dmarc)=\w+", " ".join(results or [])))
+
+
+def test_a_second_deploy_changes_nothing_and_every_check_is_well(post: Post) -> None:
+    assert post.releve("plan", post.file) == "Nothing to change.\n"
+    said = post.releve("check", post.file, "--only", "courriel")
+    for name in ("login", "doors", "records", "reverse", "queue", "dns", "mta-sts", "autoconfig"):
+        assert name in said
+
+
+def test_members_write_to_each_other_and_to_a_role(post: Post) -> None:
+    post.send(ALICE, BOB, "à deux")
+    post.send(BOB, BUREAU, "au bureau", port=587)
+    assert post.door.wait_for(CONTACT, PASSWORDS[CONTACT], "au bureau")["To"] == BUREAU
+    # Whoever reads a role's mail may answer in its name, and nobody else.
+    with post.door.submit(CONTACT, PASSWORDS[CONTACT]) as smtp:
+        smtp.sendmail(BUREAU, [BOB], letter(BUREAU, BOB, "du bureau").as_bytes())
+    assert post.door.wait_for(BOB, PASSWORDS[BOB], "du bureau")["From"] == BUREAU
+    for false in (ALICE, BUREAU, PERSON):
+        with (
+            post.door.submit(BOB, PASSWORDS[BOB]) as smtp,
+            pytest.raises(smtplib.SMTPRecipientsRefused, match="not owned"),
+        ):
+            smtp.sendmail(false, [ALICE], b"Subject: faux\n\n")
+
+
+def test_others_believe_our_mails_and_we_look_at_theirs(post: Post) -> None:
+    post.send(ALICE, PERSON, "vers dehors")
+    came = post.voisin.received("vers dehors")
+    assert {"dkim=pass", "spf=pass", "dmarc=pass"} <= believed(
+        came.get_all("Authentication-Results")
+    )
+    assert "with ESMTPS" in str(came["Received"])
+    post.voisin.send(ALICE, "de dehors")
+    mail = post.door.wait_for(ALICE, PASSWORDS[ALICE], "de dehors")
+    assert {"dkim=none", "spf=pass"} <= believed(mail.get_all("Authentication-Results"))
+
+
+def test_strangers_are_let_in_nowhere(post: Post) -> None:
+    server = "mail.atelier.example"
+    for to, answer in (
+        ("x@example.com", "Relay access denied"),
+        ("nobody@atelier.example", "User unknown"),
+        ("releve-probe@atelier.example", "User unknown"),
+        (ALICE, "250"),
+    ):
+        assert answer in post.voisin.tries(server, PERSON, to).splitlines()[-1]
+    for port in (25, 587):
+        with post.door.plain(port) as smtp:
+            assert not smtp.has_extn("auth")
+            code, _ = smtp.docmd("AUTH", "PLAIN AGEAYg==")
+            assert code >= 500
+    # Nothing listens where reading would begin without encryption.
+    assert not re.search(r":(?:143|110)\s", post.sh("ss -ltn"))
+
+
+def test_passwords_are_kept_as_hashes_and_wrong_ones_are_counted(post: Post) -> None:
+    kept = post.sh("cat /srv/mail/accounts/accounts.sqlite; journalctl -b --no-pager")
+    assert kept.count("{CRYPT}$y$") >= 4
+    assert not any(password in kept for password in PASSWORDS.values())
+    assert (
+        post.sh("stat -c %a:%U:%G /srv/mail/accounts/accounts.sqlite") == "640:root:mailaccounts\n"
+    )
+    before = post.sh("fail2ban-client status releve-dovecot")
+    assert "Total failed:\t0" in before
+    for user in (ALICE, "nobody@atelier.example"):
+        with pytest.raises(Exception, match="AUTHENTICATIONFAILED"):
+            post.door.imap(user, "correct horse")
+    deadline = time.monotonic() + 20
+    while "Total failed:\t2" not in post.sh("fail2ban-client status releve-dovecot"):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_accounts_come_change_and_go_by_commands(post: Post) -> None:
+    account = ("mail", "account")
+    new = "essai@atelier.example"
+    for address, password, code, why in (
+        (ALICE, "encore un autre", 1, "exists already"),
+        (BUREAU, "encore un autre", 1, "alias"),
+        ("x@voisin.example", "encore un autre", 64, "no single mail service"),
+        (new, "court", 1, "10 to 200 characters"),
+    ):
+        assert why in post.releve(*account, "add", post.file, address, given=password, code=code)
+    post.releve(*account, "add", post.file, new, "--quota", "100k", given="premier mot de passe")
+    post.releve(*account, "password", post.file, new, given="second mot de passe")
+    with pytest.raises(Exception, match="AUTHENTICATIONFAILED"):
+        post.door.imap(new, "premier mot de passe")
+    # A mailbox that is full says so before the mail is taken.
+    with post.door.submit(ALICE, PASSWORDS[ALICE]) as smtp:
+        heavy = letter(ALICE, new, "lourd", "x" * 70 + "\n" + ("y" * 70 + "\n") * 1500)
+        smtp.sendmail(ALICE, [new], heavy.as_bytes())
+    post.door.wait_for(new, "second mot de passe", "lourd")
+    answer = post.voisin.tries("mail.atelier.example", PERSON, new)
+    assert "552" in answer
+    assert "The mailbox is full" in answer
+    listed = post.releve(*account, "list", post.file)
+    assert re.search(rf"(?m)^{new}  1\d\d\.\d kB of 102\.4 kB$", listed), listed
+    said = post.releve(*account, "remove", post.file, new)
+    folder = re.search(r"poste:(\S+)", said)
+    assert folder is not None
+    assert "lourd" in post.sh('cat "$1"/Maildir/*/*', folder[1])
+    with pytest.raises(Exception, match="AUTHENTICATIONFAILED"):
+        post.door.imap(new, "second mot de passe")
+    assert "User unknown" in post.voisin.tries("mail.atelier.example", PERSON, new)
+    refused = post.releve(*account, "remove", post.file, CONTACT, code=1)
+    assert "role mailbox of the inventory" in refused
+
+
+def test_rules_sort_mail_into_folders_with_accents(post: Post) -> None:
+    rule = (
+        'require ["fileinto", "mailbox"];\n'
+        'if header :contains "Subject" "range" { fileinto :create "Réunions"; }\n'
+    )
+    post.door.keep_rule(BOB, PASSWORDS[BOB], "tri", rule)
+    post.send(ALICE, BOB, "a range ici")
+    post.door.wait_for(BOB, PASSWORDS[BOB], "a range ici", folder='"R&AOk-unions"')
+
+
+def test_a_stolen_password_sends_no_thousands_of_mails(post: Post) -> None:
+    with post.door.submit(CONTACT, PASSWORDS[CONTACT]) as smtp:
+        smtp.mail(CONTACT)
+        codes = [smtp.rcpt(f"x{number}@{foreign.DOMAIN}")[0] for number in range(25)]
+    assert codes.count(450) >= 5
+    assert codes == sorted(codes)  # first those that are let through
+    post.send(ALICE, BOB, "les autres écrivent")
+
+
+def test_programs_show_a_renewed_certificate(post: Post) -> None:
+    def serial(port: int) -> object:
+        with post.door.tls(port) as tls:
+            shown = tls.getpeercert()
+            assert shown is not None
+            return shown["serialNumber"]
+
+    before = {port: serial(port) for port in (465, 993)}
+    post.sh(
+        "rm /var/lib/dehydrated/certs/mail.atelier.example/cert.pem; "
+        "exec /usr/local/lib/releve/debian/certificate mail.atelier.example"
+    )
+    assert all(serial(port) != old for port, old in before.items())
+
+
+def test_a_lost_host_comes_back_on_the_next_debian(post: Post, tmp_path: Path) -> None:
+    lab = post.lab
+    lab.run("dehors", ("systemctl", "stop", "postfix"))
+    post.send(ALICE, PERSON, "dans la file")
+    key = post.sh(f"cat {places.DKIM_KEY}")
+    post.releve("backup", "run", post.file, "--host", "poste")
+    counts = json.loads(post.sh("python3 /usr/local/lib/releve/mail/mailhost.py counts"))
+    before = {address: post.box(address) for address in PASSWORDS}
+    assert all(before.values())
+    assert "dans la file" not in str(before)
+    lab.destroy("poste")
+    blank = lab.blank("poste-new", datacenter="PAR", provider="three", release="trixie")
+    lab.call("poste-new", "mail.atelier.example")
+    six = ("--address6", str(blank.address6)) if blank.address6 else ()
+    said = post.releve(
+        *("rebuild", post.file, "--host", blank.address, *six, "--host-key", blank.host_key),
+        *("--provider", "three", "--datacenter", "PAR", "--lost", "poste", "--yes"),
+        *("--evidence", tmp_path),
+    )
+    assert "It worked" in said
+    for name, count in counts.items():
+        assert f"{count} of {count} {name}" in said
+    post.host = "poste-new"
+    assert post.sh("dovecot --version").startswith("2.4")
+    # The same passwords, the same mails under the same numbers, the same key.
+    assert {address: post.box(address) for address in PASSWORDS} == before
+    assert post.sh(f"cat {places.DKIM_KEY}") == key
+    # What was on its way arrives, and is believed.
+    lab.run("dehors", ("systemctl", "start", "postfix"))
+    post.sh("postqueue -f")
+    came = post.voisin.received("dans la file")
+    assert {"dkim=pass", "spf=pass", "dmarc=pass"} <= believed(
+        came.get_all("Authentication-Results")
+    )
+    assert "Mail queue is empty" in post.sh("sleep 1; postqueue -p")
+    # And all of it works there as it did.
+    post.send(ALICE, BOB, "a range ici aussi")
+    post.door.wait_for(BOB, PASSWORDS[BOB], "a range ici aussi", folder='"R&AOk-unions"')
+    assert "Relay access denied" in post.voisin.tries(
+        "mail.atelier.example", PERSON, "x@example.com"
+    )
+    assert post.releve("plan", post.file) == "Nothing to change.\n"
+    # A restore on this very machine leaves its queue alone: what was sent stays sent.
+    post.releve("backup", "run", post.file, "--host", "poste")
+    lab.run("dehors", ("systemctl", "stop", "postfix"))
+    post.send(ALICE, PERSON, "depuis la copie")
+    post.releve("restore", post.file, "courriel", "--to", "poste", "--replace")
+    lab.run("dehors", ("systemctl", "start", "postfix"))
+    post.sh("postqueue -f")
+    post.voisin.received("depuis la copie")

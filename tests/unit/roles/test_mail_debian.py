@@ -1,0 +1,358 @@
+"""Mail on a Debian host: what others find of it, what it lets in, what it counts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sqlite3
+import tomllib
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from agent.agent import excluded
+from deploy import dns, keys, signing
+from inventories.model import Inventory, Service
+from roles.base import firewall
+from roles.interface import Record
+from roles.mail import accounts, configuration, debian, places, probes, records
+from roles.mail.files import limit, mailhost
+from roles.registry import SERVICES
+
+BASE = """
+schema = 1
+[organisation]
+name = "L'Atelier <&> cie"
+contact = "contact@atelier.example"
+[hosts.poste]
+platform = "debian"
+address = "192.0.2.1"
+address6 = "2001:db8::1"
+provider = "one"
+datacenter = "GRA"
+[domains."atelier.example"]
+[services.courriel]
+role = "mail"
+host = "poste"
+url = "https://mail.atelier.example"
+"""
+
+
+def made(more: str = "") -> tuple[Service, Inventory]:
+    values = tomllib.loads(BASE + more)
+    chosen = values["services"]["courriel"].pop("settings", {})
+    settings = SERVICES["mail"].settings.model_validate(chosen)
+    inventory = Inventory.model_validate(values)
+    service = inventory.services["courriel"]
+    service = service.model_copy(update={"settings": settings})
+    services = {**inventory.services, "courriel": service}
+    return service, inventory.model_copy(update={"services": services})
+
+
+def test_dns_says_all_that_others_need() -> None:
+    service, inventory = made("[services.courriel.settings]\nmta_sts = 'enforce'\n")
+    found = {(r.name, r.type): r.values for r in records.dns(service, inventory)}
+    assert found["mail.atelier.example", "AAAA"] == ("2001:db8::1",)
+    assert found["atelier.example", "MX"] == ("10 mail.atelier.example",)
+    assert found["atelier.example", "TXT"] == ("v=spf1 mx -all",)
+    assert found["_dmarc.atelier.example", "TXT"] == (
+        "v=DMARC1; p=none; rua=mailto:postmaster@atelier.example",
+    )
+    assert ("mta-sts.atelier.example", "A") in found
+    edition = found["_mta-sts.atelier.example", "TXT"]
+    # Others fetch a changed policy because its edition is another.
+    service, inventory = made("[services.courriel.settings]\nmta_sts = 'testing'\n")
+    again = {(r.name, r.type): r.values for r in records.dns(service, inventory)}
+    assert again["_mta-sts.atelier.example", "TXT"] != edition
+    service, inventory = made("[services.courriel.settings]\nmta_sts = 'none'\n")
+    none = {r.name for r in records.dns(service, inventory)}
+    assert not any("mta-sts" in name for name in none)
+
+
+def test_texts_of_others_under_our_name_stay() -> None:
+    ours = Record("atelier.example", "TXT", ("v=spf1 mx -all",), prefix="v=spf1")
+    there = ('"google-site-verification=x; y"', '"v=spf1 a ~all"')
+    assert dns.beside(ours, there) == Record(
+        "atelier.example",
+        "TXT",
+        ("v=spf1 mx -all", "google-site-verification=x; y"),
+        prefix="v=spf1",
+    )
+    whole = Record("_dmarc.atelier.example", "TXT", ("v=DMARC1; p=none",))
+    assert dns.beside(whole, there) is whole
+
+
+class Kept(dict[str, str]):
+    """Secrets in memory."""
+
+    def get(self, name: str) -> str:  # type: ignore[override]
+        return self[name]
+
+    def set(self, name: str, value: str) -> None:
+        self[name] = value
+
+
+def test_the_key_is_made_once_and_its_public_half_stands_in_dns() -> None:
+    _, inventory = made("[services.courriel.settings]\ndomains = ['a.example', 'b.example']\n")
+    kept: Any = Kept()
+    assert signing.records(inventory, kept) == ()
+    assert "service.courriel.dkim.releve" in keys.fill(inventory, kept)
+    first = kept["service.courriel.dkim.releve"]
+    assert keys.fill(inventory, kept) == ()
+    found = signing.records(inventory, kept)
+    assert [r.name for r in found] == [
+        "releve._domainkey.a.example",
+        "releve._domainkey.b.example",
+    ]
+    private = serialization.load_pem_private_key(first.encode(), password=None)
+    assert isinstance(private, rsa.RSAPrivateKey)
+    assert private.key_size == 2048
+    public = private.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    assert found[0].values == (f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}",)
+    # Another selector is another key beside it: mails on their way go on being believed.
+    _, later = made("[services.courriel.settings]\ndkim_selector = 'y2027'\n")
+    assert keys.fill(later, kept) == ("service.courriel.dkim.y2027",)
+    assert kept["service.courriel.dkim.releve"] == first
+
+
+def test_mail_to_postmaster_always_arrives_somewhere() -> None:
+    service, inventory = made()
+    assert list(places.mailboxes(service, inventory)) == ["contact@atelier.example"]
+    assert places.aliases(service, inventory)["postmaster@atelier.example"] == (
+        "contact@atelier.example",
+    )
+    # What the inventory says goes first.
+    service, inventory = made(
+        '[services.courriel.settings]\nmailboxes."abuse@atelier.example" = {}\n'
+        'aliases."contact@atelier.example" = ["team@other.example"]\n'
+        'aliases."postmaster@atelier.example" = ["abuse@atelier.example"]\n'
+    )
+    assert list(places.mailboxes(service, inventory)) == ["abuse@atelier.example"]
+    found = places.aliases(service, inventory)
+    assert "abuse@atelier.example" not in found
+    assert found["postmaster@atelier.example"] == ("abuse@atelier.example",)
+    assert found["contact@atelier.example"] == ("team@other.example",)
+
+
+def test_ports_are_opened_where_mail_is_and_nowhere_else() -> None:
+    _, inventory = made()
+    assert firewall.ports(inventory.hosts["poste"], inventory) == (
+        22, 25, 80, 443, 465, 587, 993, 995, 4190,
+    )  # fmt: skip
+    none = inventory.model_copy(update={"services": {}})
+    assert firewall.ports(none.hosts["poste"], none) == (22,)
+
+
+def test_no_password_is_taken_without_encryption_and_no_stranger_relays() -> None:
+    service, inventory = made()
+    items = {getattr(i, "path", ""): i for i in configuration.postfix(service, inventory)}
+    main = items["/etc/postfix/main.cf"].content.decode()
+    assert "smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination" in main
+    assert "smtpd_sasl_auth_enable = no" in main
+    assert "mynetworks = 127.0.0.0/8 [::1]/128" in main
+    master = items["/etc/postfix/master.cf"].content.decode()
+    for name in ("submission", "submissions"):
+        part = master.split(f"\n{name} ")[1].split("\nlimit ")[0].split("\nsubmission ")[0]
+        assert "smtpd_relay_restrictions=permit_sasl_authenticated,reject" in part
+        assert "smtpd_tls_wrappermode=yes" in part or "smtpd_tls_security_level=encrypt" in part
+    for release in ("2.3", "2.4"):
+        found = {getattr(i, "path", ""): i for i in configuration.dovecot(service, inventory)}
+        text = found[f"/etc/dovecot/releve-{release}.conf"].content.decode()
+        assert "ssl = required" in text
+        closed = {"2.3": "disable_plaintext_auth = yes", "2.4": "auth_allow_cleartext = no"}
+        assert closed[release] in text
+
+
+def test_a_relay_s_password_is_in_one_file_for_root() -> None:
+    service, inventory = made(
+        "[services.courriel.settings]\n"
+        'relay = { host = "smtp.other.example", port = 465, user = "u", password = "secret:r" }\n'
+    )
+    items = configuration.postfix(service, inventory, "geheim")
+    holding = [i for i in items if b"geheim" in getattr(i, "content", b"")]
+    assert [(i.path, i.mode, i.secret) for i in holding] == [  # type: ignore[union-attr]
+        ("/etc/postfix/releve-relay", 0o600, True)
+    ]
+    main = next(i for i in items if i.path == "/etc/postfix/main.cf").content.decode()  # type: ignore[union-attr]
+    assert main.count("\nsmtp_tls_security_level = encrypt") == 1
+    assert "\nsmtp_tls_security_level = may" not in main
+    assert "relayhost = [smtp.other.example]:465" in main
+    assert records.spf(service) == "v=spf1 mx ~all"
+
+
+def test_what_the_web_shows_cannot_be_broken_by_a_name() -> None:
+    service, inventory = made()
+    items = configuration.published(service, inventory)
+    page = next(i for i in items if i.path.endswith(".xml"))
+    text = page.content.decode()  # type: ignore[union-attr]
+    found = ElementTree.fromstring(text)  # noqa: S314 (our own)
+    assert found.findtext("emailProvider/displayName") == "L'Atelier <&> cie"
+    assert probes.judge_autoconfig(200, {}, text.encode()).level == "ok"
+    policy = next(i for i in items if i.path.endswith("mta-sts.txt"))
+    assert b"mx: mail.atelier.example\r\n" in policy.content  # type: ignore[union-attr]
+    assert probes.judge_policy(200, {}, policy.content).level == "ok"  # type: ignore[union-attr]
+
+
+DOORS = {
+    "auth": False, "tls": True, "relay": False, "plain": False, "taken": False,
+    "login": True, "submits": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "word"),
+    [
+        ({}, "ok", "strangers"),
+        ({"relay": True}, "critical", "block list"),
+        ({"submits": True}, "critical", "block list"),
+        ({"auth": True}, "critical", "without encryption"),
+        ({"taken": True}, "critical", "without encryption"),
+        ({"tls": False}, "warning", "STARTTLS"),
+        ({"login": False}, "critical", "587"),
+    ],
+)
+def test_doors_that_stand_open_are_told(change: dict[str, bool], level: str, word: str) -> None:
+    finding = probes.judge_doors(0, json.dumps(DOORS | change))
+    assert finding.level == level
+    assert word in finding.message
+
+
+def test_records_that_are_wrong_and_those_nobody_answered_for() -> None:
+    right = {"name": "a.example", "type": "MX", "wanted": ["10 mx.a.example"],
+             "found": ["10 mx.a.example."]}  # fmt: skip
+    key = {"name": "k.a.example", "type": "TXT", "wanted": ["v=DKIM1; k=rsa; p=AbC"],
+           "found": ["v=DKIM1; k=rsa; p=AbC"]}  # fmt: skip
+    assert probes.judge_zone(0, json.dumps([right, key])).level == "ok"
+    other = {**key, "found": ["v=DKIM1; k=rsa; p=abc"]}
+    assert probes.judge_zone(0, json.dumps([right, other])).level == "critical"
+    assert probes.judge_zone(0, json.dumps([{**right, "found": []}])).level == "critical"
+    # A host that is shut in for a rehearsal can ask nobody.
+    assert probes.judge_zone(0, json.dumps([right, {**key, "found": None}])).level == "warning"
+
+
+def test_a_login_that_fails_is_told_with_its_reason() -> None:
+    assert probes.judge_login(0, '{"read": "", "send": ""}').level == "ok"
+    finding = probes.judge_login(0, '{"read": "", "send": "535 5.7.8"}')
+    assert (finding.level, "535 5.7.8" in finding.message) == ("critical", True)
+
+
+def test_the_limit_counts_recipients_within_an_hour(tmp_path: Path) -> None:
+    counts = limit.open_counts(str(tmp_path))
+    now = 1_000_000.0
+    said = [limit.judge(counts, "a@x", 3, now + n) for n in range(4)]
+    assert said[:3] == ["DUNNO"] * 3
+    assert said[3].startswith("450 4.7.1")
+    assert limit.judge(counts, "b@x", 3, now) == "DUNNO"
+    # The first one has left the hour; what was refused was not counted.
+    assert limit.judge(counts, "a@x", 3, now + 3600.5) == "DUNNO"
+    assert limit.judge(counts, "a@x", 3, now + 3600.6).startswith("450")
+
+
+def test_each_question_of_postfix_is_read_whole() -> None:
+    lines = ["protocol_state=RCPT\n", "sasl_username=a=b@x\n", "\n", "protocol_state=DATA\n", "\n"]
+    assert list(limit.requests(lines)) == [
+        {"protocol_state": "RCPT", "sasl_username": "a=b@x"},
+        {"protocol_state": "DATA"},
+    ]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The program of the host on files of its own; users and groups stay out of it."""
+    facts = tmp_path / "mail.json"
+    facts.write_text(json.dumps({
+        "domains": ["atelier.example"], "mailboxes": {"contact@atelier.example":
+        {"name": "Contact", "quota": None}}, "aliases": ["bureau@atelier.example"],
+        "system": "releve-probe@atelier.example", "quota": 1000, "host": "mail.atelier.example",
+    }))  # fmt: skip
+    for name, path in (("FACTS", facts), ("DATABASE", tmp_path / "accounts.sqlite"),
+                       ("BOXES", tmp_path / "boxes"), ("PROBE", tmp_path / "probe"),
+                       ("INDEXES", tmp_path / "index"),
+                       ("ASIDE", tmp_path / "boxes/.removed")):  # fmt: skip
+        monkeypatch.setattr(mailhost, name, path)
+    monkeypatch.setattr(mailhost.shutil, "chown", lambda *_: None)
+    (tmp_path / "boxes").mkdir()
+    return tmp_path
+
+
+def test_accounts_survive_a_copy_with_any_name(
+    server: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailhost.settle(())
+    name = 'O\'Brien -- "x"); DROP TABLE account; é'
+    monkeypatch.setattr("sys.stdin", io.StringIO("un mot de passe\n"))
+    mailhost.add(["ALICE@atelier.example", name, ""])
+    capsys.readouterr()
+    mailhost.accounts_save(())
+    saved = capsys.readouterr().out
+    with sqlite3.connect(mailhost.DATABASE) as found:
+        before = found.execute("SELECT * FROM account ORDER BY address").fetchall()
+        found.execute("UPDATE account SET name = 'lost', password = ''")
+        found.execute("INSERT INTO account VALUES ('z@x', 'z', 'x', '', '', 1, 'member', 1)")
+    monkeypatch.setattr("sys.stdin", io.StringIO(saved))
+    mailhost.accounts_load(())
+    with sqlite3.connect(mailhost.DATABASE) as found:
+        assert found.execute("SELECT * FROM account ORDER BY address").fetchall() == before
+    assert {row[3] for row in before} == {name, "Contact", "Releve"}
+    hashes = {row[0]: row[4] for row in before}
+    assert mailhost.fits("un mot de passe", hashes["alice@atelier.example"].removeprefix("{CRYPT}"))
+    assert not mailhost.fits(
+        "un autre mot", hashes["alice@atelier.example"].removeprefix("{CRYPT}")
+    )
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["../x@atelier.example", ".x@atelier.example", "a..b@atelier.example", "a/b@atelier.example",
+     "a+b@atelier.example", "x@", "@atelier.example", "x@other.example", "a'b@atelier.example"],
+)  # fmt: skip
+def test_addresses_that_are_no_names_of_folders_are_refused(server: Path, address: str) -> None:
+    with pytest.raises(mailhost.ToolError):
+        mailhost.checked(address)
+
+
+def test_a_role_mailbox_that_left_the_inventory_is_closed_and_kept(server: Path) -> None:
+    mailhost.settle(())
+    facts = json.loads(mailhost.FACTS.read_text())
+    mailhost.FACTS.write_text(json.dumps({**facts, "mailboxes": {}}))
+    with pytest.raises(SystemExit):
+        mailhost.settled(())
+    mailhost.settle(())
+    mailhost.settled(())
+    with sqlite3.connect(mailhost.DATABASE) as found:
+        rows = dict(found.execute("SELECT address, active FROM account"))
+    assert rows == {"contact@atelier.example": 0, "releve-probe@atelier.example": 1}
+
+
+def test_a_copy_holds_what_members_have_and_nothing_that_passes() -> None:
+    service, inventory = made()
+    state = debian.state(service, inventory)
+    assert state.paths[0] == "/srv/mail/boxes"
+    assert "/var/lib/dehydrated/certs/mail.atelier.example" in state.paths
+    assert [d.name for d in state.dumps] == ["accounts.sql", "queue.tar"]
+    left_out = excluded(state.excludes)
+    box = "/srv/mail/boxes/atelier.example/alice"
+    assert left_out(f"{box}/Maildir/tmp/1.x")
+    assert left_out(f"{box}/Maildir/.R&AOk-unions/tmp/1.x")
+    assert left_out(f"{box}/.dovecot.svbin")
+    # Without the list of numbers, programs would fetch everything again.
+    assert not left_out(f"{box}/Maildir/dovecot-uidlist")
+    assert not left_out(f"{box}/Maildir/new/1.x,S=3:2,S")
+    assert not left_out(f"{box}/sieve/tri.sieve")
+
+
+def test_the_service_that_holds_an_address_is_found() -> None:
+    service, inventory = made()
+    assert accounts.service_of(inventory, "x@Atelier.example").id == service.id
+    assert accounts.service_of(inventory).id == service.id
+    with pytest.raises(accounts.NoSuchService, match=r"courriel has atelier\.example"):
+        accounts.service_of(inventory, "x@other.example")
+    with pytest.raises(accounts.NoSuchService):
+        accounts.service_of(inventory, "", "forum")
