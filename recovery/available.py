@@ -223,13 +223,14 @@ def read(
         custom = {app.instance: source for app in wanted if (source := source_of(app))}
         asked = (
             Question("apps", argv=commands.app_list()),
-            *(Question(f"manifest:{i}", argv=commands.app_manifest(s)) for i, s in custom.items()),
+            *(Question(s, argv=commands.app_manifest(s)) for s in sorted(set(custom.values()))),
         )
         found = remote.look(connection, asked)
     offered = _offered(host)
     told = {name: one for name, one in found.items() if isinstance(one, Answer)}
     new = {
-        i: arguments.manifest(checked(told[f"manifest:{i}"], host=host.id)).version for i in custom
+        i: arguments.manifest(checked(told[source], host=host.id)).version
+        for i, source in custom.items()
     }
     waiting, held, others = sorted_out(
         wanted, answers.apps(checked(told["apps"], host=host.id)), offered, new

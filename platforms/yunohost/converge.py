@@ -63,8 +63,10 @@ def to_install(wanted: Wanted, server: Server) -> tuple[WantedApp, ...]:
 
 
 def manifest_question(app: WantedApp) -> Question:
-    """What an app asks before it is installed. One start of `yunohost` for each new app."""
-    return Question(f"manifest:{app.instance}", argv=commands.app_manifest(source_of(app)))
+    """What an app asks before it is installed. The same question for all that come from one
+    place: two at a time stumble over each other's copy of its sources."""
+    source = source_of(app)
+    return Question(f"manifest:{source}", argv=commands.app_manifest(source))
 
 
 def install_arguments(app: WantedApp, manifest: Manifest) -> Arguments:

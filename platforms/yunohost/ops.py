@@ -335,12 +335,12 @@ def planned(wanted: Wanted, now: Server, stage: str) -> tuple[Step, ...]:
 def answered(wanted: Wanted, now: Server) -> Mapping[str, Arguments]:
     """Instance -> what each app that is not there yet asks for, answered from the inventory.
 
-    Costs one start of `yunohost` for each, only when there is something to install. Raise
+    Costs one start of `yunohost` for each source, only when there is something to install. Raise
     YunohostError (no such app), ArgumentsError (missing or wrong answers).
     """
     apps = to_install(wanted, now)
     asked = {app.instance: manifest_question(app) for app in apps}
-    said = look(tuple(asked.values())) if asked else {}
+    said = look(tuple(dict.fromkeys(asked.values()))) if asked else {}
     found: dict[str, Arguments] = {}
     problems = []
     for app in apps:

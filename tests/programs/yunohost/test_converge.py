@@ -213,10 +213,10 @@ def deploy(server: Host, want: Wanted) -> list[str]:
     """What a deploy does: look, ask what new apps want to know, do it, say it."""
     now = server.read(want)
     new = to_install(want, now)
-    said = server.look(manifest_question(app) for app in new)
+    said = server.look(dict.fromkeys(manifest_question(app) for app in new))
     arguments = {}
     for app in new:
-        answer = said[f"manifest:{app.instance}"]
+        answer = said[manifest_question(app).name]
         assert isinstance(answer, Answer)
         arguments[app.instance] = install_arguments(app, manifest(answer))
     steps = converge(want, now, arguments)
