@@ -65,6 +65,7 @@ def rebuild(
             raise click.UsageError("there is nobody to ask: give that key with --host-key")
         click.confirm("Is it the same?", abort=True)
         place = room.with_key(place, shown)
+    room.insist_blank(inventory, host, place)
     if not yes and not room.moved(host, place):
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: use --yes to go on without")

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,8 +22,10 @@ import roles
 from deploy import keys
 from deploy.refusal import misplaced
 from deploy.report import Change, HostReport, Report
-from inventories.model import Inventory
+from inventories.access import ssh_target
+from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
+from tools import ssh
 
 STAGES = ("install", "configure", "activate")
 Listener = Callable[[str, str], None]
@@ -90,6 +93,7 @@ def run(
     report = Report(dry=dry, hosts={name: HostReport(name) for name in hosts})
     secrets = Secrets.open(inventory_file)
     # In a plan they are only named; `deploy.site` fills in some that nobody keeps.
+    _insist_new(inventory, keys.missing(inventory, secrets))
     report.made_secrets = (keys.missing if dry else keys.ensure)(inventory, secrets)
     # Whoever keeps the copies of a new host must learn its key, or it cannot save.
     for name in keys.keepers(inventory, report.made_secrets):
@@ -115,6 +119,34 @@ def run(
     _pyinfra(inventory_file, hosts, environment, report, on_progress)
     report.seconds = time.monotonic() - started
     return report
+
+
+# Opens a host's copies. A deploy makes it once, and it never changes.
+_PASSWORD = "/etc/releve/restic-password"  # noqa: S105 (the name of a file)
+
+
+def _insist_new(inventory: Inventory, lacking: Collection[str]) -> None:
+    """Raise UsageError when secrets would be made for a host that has some already: with new ones
+    its copies would open no more. Hosts that do not answer are left to the deploy itself."""
+
+    def has_some(host: Host) -> bool:
+        try:
+            with ssh.session(ssh_target(host)) as session:
+                done = session.run(("test", "-e", _PASSWORD), check=False)
+                return done.exit_code == 0
+        except ssh.SshError:
+            return False
+
+    new = [h for h in inventory.hosts.values() if f"host.{h.id}.restic" in lacking]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        known = [host.id for host, there in zip(new, pool.map(has_some, new), strict=True) if there]
+    if known:
+        raise UsageError(
+            f"{', '.join(known)} was deployed before, with secrets that are not beside this "
+            "inventory: with new ones nobody could open its copies any more. Nothing was changed. "
+            "Put the right NAME.secrets.age beside NAME.toml; if it is lost: docs/operations.md, "
+            '"A passphrase or a key is lost".'
+        )
 
 
 def _pyinfra(

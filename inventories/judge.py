@@ -306,6 +306,45 @@ def _host_key(inventory: Inventory, _: Around) -> Iterator[Judgement]:
             )
 
 
+def _twice(inventory: Inventory, _: Around) -> Iterator[Judgement]:
+    seen: dict[object, Host] = {}
+    keys: dict[str, Host] = {}
+    for host in inventory.hosts.values():
+        for address in host.addresses:
+            if other := seen.get((address, host.port)):
+                yield Judgement(
+                    "same-host",
+                    "error",
+                    f"hosts.{host.id}.address",
+                    f"{address} is the address of {other.id} too: one would be set up over the "
+                    "other",
+                    "Give each host its own address",
+                )
+            seen.setdefault((address, host.port), host)
+        key = " ".join((host.host_key or "").split()[:2])
+        if key and key in keys:
+            yield Judgement(
+                "same-host",
+                "warning",
+                f"hosts.{host.id}.host_key",
+                f"is that of {keys[key].id} too: either one line was copied twice, or the two were "
+                "made from one image, and each can pass for the other",
+                "Copy the right line; or remove the keys of one and make new ones: ssh-keygen -A",
+            )
+        keys.setdefault(key, host)
+    for repository in inventory.repositories.values():
+        host_of = inventory.hosts.get(repository.host or "")
+        if host_of and not _same(host_of.datacenter, repository.datacenter):
+            yield Judgement(
+                "same-host",
+                "error",
+                f"repositories.{repository.id}.datacenter",
+                f"is {repository.datacenter}, and its host {host_of.id} stands in "
+                f"{host_of.datacenter}: whether copies are far enough away cannot be judged",
+                "Write the same datacenter at both",
+            )
+
+
 def _retention(inventory: Inventory, _: Around) -> Iterator[Judgement]:
     for repository in inventory.repositories.values():
         keep = repository.keep
@@ -488,6 +527,7 @@ RULES: dict[str, Rule] = {
     "watch-place": _watch_place,
     "no-watch": _no_watch,
     "host-key": _host_key,
+    "same-host": _twice,
     "retention": _retention,
     "zone": _zones,
     "ttl": _ttl,

@@ -156,12 +156,7 @@ def on_host(
         place = ip_address(address)
     except ValueError:
         raise UsageError(f"{address} is not an IP address") from None
-    for host in loan.inventory.hosts.values():
-        if place in host.addresses:
-            raise UsageError(
-                f"{address} is {host.id}, which is in use. A rehearsal needs a blank host: what "
-                "is on it is lost."
-            )
+    steps.insist_not_ours(loan.inventory, place, host_key)
     blank = loan.host.model_copy(
         update={
             "address": place,

@@ -65,6 +65,14 @@ def new_place(
     return NewPlace(place, host_key, provider, datacenter, place6)
 
 
+def insist_blank(inventory: Inventory, host: Host, place: NewPlace) -> None:
+    """Raise UsageError when the new machine is another host of the inventory, or the lost one
+    itself under another address."""
+    steps.insist_not_ours(
+        inventory, place.address, place.host_key, but=host.id if moved(host, place) else ""
+    )
+
+
 def shown_key(place: NewPlace) -> str:
     """The host key that the new machine shows, for a person to compare. Raise SshError."""
     return ssh.scan(str(place.address), place.port)

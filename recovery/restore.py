@@ -12,6 +12,7 @@ from pathlib import Path
 
 import roles
 from agent.plan import archived_duties
+from backup.errors import BackupError
 from backup.lend import lent
 from backup.remote import human
 from backup.restore import Restored
@@ -24,6 +25,7 @@ from recovery.errors import RecoveryError, UsageError
 from recovery.phases import Progress
 from recovery.steps import NEWEST, Choice
 from tools import ssh
+from tools.ssh import SshError
 
 
 def chosen(inventory: Inventory, names: Sequence[str], to_host: str) -> tuple[str, ...]:
@@ -54,11 +56,14 @@ def restore(
     progress: Progress = lambda _: None,
     *,
     url: str | None = None,
+    save: bool = True,
 ) -> Mapping[str, Restored]:
     """Bring `names` (none: all of the host's) back on `to_host`; return what came back.
 
-    With `url` the one service named is at that address once its data is back. Raise UsageError
-    before anything is changed, RecoveryError, BackupError, BusyError, SshError.
+    With `url` the one service named is at that address once its data is back. With `save` the host
+    saves itself after live data was replaced, so that no later restore brings that back.
+
+    Raise UsageError before anything is changed, RecoveryError, BackupError, BusyError, SshError.
     """
     inventory = roles.load(file)
     services = chosen(inventory, names, to_host)
@@ -89,6 +94,16 @@ def restore(
         edit.change(file, "services", services[0], {"url": url})
         progress(f"{file}: {services[0]} is at {url} from now on")
     _set_up(file, services, host, progress, limit)
+    if choice.replace and save:
+        # Else the newest copy would be that of what was just replaced.
+        progress("Saving what is there now")
+        try:
+            steps.backup(file, host.id, progress)
+        except (BackupError, RecoveryError, SshError) as error:
+            progress(
+                f"{error}. The newest copy is of what was there before the restore: until the next "
+                "one, a restore or a rebuild would bring that back."
+            )
     return found
 
 

@@ -23,7 +23,7 @@ from deploy.report import Report
 from inventories.access import ssh_target
 from inventories.load import digest
 from inventories.model import Host, Inventory
-from recovery.errors import RecoveryError
+from recovery.errors import RecoveryError, UsageError
 from recovery.evidence import Evidence, Kind, Mark, Place, ServiceEvidence, operator
 from recovery.phases import Progress, Stopwatch, now
 from tools import ssh
@@ -139,6 +139,21 @@ def insist(results: Sequence[Result]) -> None:
     if bad:
         said = " / ".join(f"{result.id}: {result.message}" for result in bad)
         raise RecoveryError(f"Not well after the restore: {said}")
+
+
+def insist_not_ours(
+    inventory: Inventory, address: object, host_key: str | None, but: str = ""
+) -> None:
+    """Raise UsageError when the machine that is to be overwritten is a host of the inventory
+    (other than `but`), by its address or by its host key."""
+    shown = (host_key or "").split()[:2]
+    for host in inventory.hosts.values():
+        known = (host.host_key or "").split()[:2]
+        if host.id != but and (address in host.addresses or (shown and shown == known)):
+            raise UsageError(
+                f"{address} is {host.id}, which is in use: what is on it would be lost. Give a "
+                "blank machine."
+            )
 
 
 def repository_host(inventory: Inventory, host: Host) -> Host | None:

@@ -268,7 +268,8 @@ class Upgrade:
     def _restore(self, host: Host, mark: Mark, *, no_snapshot: bool) -> str:
         """Bring the copy back; return the snapshot of what was there until now, if any."""
         choice = Choice(snapshot=mark.snapshot, replace=True, no_snapshot=no_snapshot)
-        found = restore.restore(self.file, [mark.service], host.id, choice, self.progress)
+        names = [mark.service]
+        found = restore.restore(self.file, names, host.id, choice, self.progress, save=False)
         return found[mark.service].saved_before or ""
 
     def _broken(self, host: Host, mark: Mark, outcome: Outcome, error: Exception) -> Outcome:

@@ -20,6 +20,8 @@ from deploy.run import run
 from inventories import load
 from inventories.access import ssh_target
 from inventories.model import Inventory
+from inventories.secrets import Secrets
+from lab.inventory import TSIG_SECRET
 from tests.lab.house import House
 from tools import ssh
 
@@ -181,6 +183,21 @@ def test_older_inventory_is_refused(house: House, edited: Path) -> None:
     assert back.ok
     # Now it is the one that is applied, so it needs no word any more.
     assert run(house.file, limit=["coffre"]).ok
+
+
+def test_secrets_that_are_missing_are_not_made_anew(house: House, edited: Path) -> None:
+    file = edited.with_suffix(".secrets.age")
+    kept = Secrets.open(edited).get(TSIG_SECRET)
+    file.unlink()
+    other = Secrets.open(edited)
+    other.set(TSIG_SECRET, kept)
+    other.save()
+    before = file.read_bytes()
+    said = house.releve("deploy", edited, "--yes", "--older", code=64)
+    assert "monts was deployed before" in said
+    assert file.read_bytes() == before
+    house.on("monts", "/usr/local/lib/releve/agent.py", "status")
+    assert house.releve("backup", "list", house.file, "--host", "monts")
 
 
 def test_another_host_key_is_refused(house: House, edited: Path) -> None:

@@ -136,6 +136,15 @@ def test_a_restore_over_a_service_in_use_needs_a_word_and_saves_it_first(house: 
     assert "what was here before is in snapshot" in said
     assert house.marks("monts", "pad") == {"kept", "run"}
     before = said.partition("what was here before is in snapshot ")[2].split()[0]
+    # What a later restore or rebuild would bring back is not what was just replaced.
+    listed = house.releve("backup", "list", house.file, "--host", "monts", "--format", "json")
+    newest = max(json.loads(listed), key=lambda row: row["time"])
+    assert not newest["snapshot"].startswith(before)
+    said = house.releve(
+        "rebuild", house.file, "--host", house.inventory.hosts["coffre"].address, "--host-key",
+        house.inventory.hosts["coffre"].host_key, *ELSEWHERE, "--lost", "monts", "--yes", code=64,
+    )  # fmt: skip
+    assert "is coffre, which is in use" in said
     house.releve(
         "restore", house.file, "pad", "--to", "monts", "--replace", "--no-snapshot",
         "--snapshot", before,

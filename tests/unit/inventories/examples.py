@@ -29,21 +29,21 @@ platform = "debian"
 address = "198.51.100.10"
 provider = "OVH"
 datacenter = "GRA"
-host_key = "{SECOND}"
+host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICdCYcS/Uv018dRmEuAAH86xXq7aw42JQM9XZ0NQUPTC"
 repository = "coffre"
 [hosts.coffre]
 platform = "debian"
 address = "203.0.113.20"
 provider = "Autre"
 datacenter = "NTE"
-host_key = "{SECOND}"
+host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFHMg8eCWxY+TaFTGuDqm0gtlOY95DrMiFJsNprI9hOC"
 roles = ["repository"]
 [hosts.vigie]
 platform = "debian"
 address = "192.0.2.30"
 provider = "Tiers"
 datacenter = "PAR"
-host_key = "{SECOND}"
+host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKRxxLiBm6zyNxAOKv1TCDLPG8Da4RMvh7uqduyOorUY"
 roles = ["watch"]
 [repositories.coffre]
 url = "ssh-append://releve@coffre.example/atelier"

@@ -52,6 +52,7 @@ CASES: list[tuple[str, str, tuple[str, ...], object]] = [
     ("watch-place", "warning", ("hosts", "vigie", "datacenter"), "GRA"),
     ("no-watch", "warning", ("hosts", "vigie", "roles"), []),
     ("host-key", "warning", ("hosts", "monts", "host_key"), None),
+    ("same-host", "error", ("hosts", "vigie", "address"), "198.51.100.10"),
     (
         "retention",
         "warning",
