@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from cli.ask import confirm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +29,13 @@ _FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), 
 @click.group(short_help="Save, list, verify and prune copies.")
 def backup() -> None:
     """Copies of hosts, in repositories elsewhere that hosts can add to and not delete from."""
+
+
+def _how_much(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    # As `restic check --read-data-subset` reads it; anything else would look like damage.
+    if text is None or re.fullmatch(r"[0-9]+(\.[0-9]+)?%|[0-9]+[KMGT]?|[0-9]+/[0-9]+", text):
+        return text
+    raise click.BadParameter('write "100%", "5%", "2G" or "3/12"')
 
 
 def _open(file: Path) -> tuple[Inventory, Secrets]:
@@ -172,6 +182,7 @@ def list_(file: Path, hosts: tuple[str, ...], form: str) -> int:
 @click.option(
     "--read",
     metavar="HOW-MUCH",
+    callback=_how_much,
     help='Read data back and verify it: "100%", "5%", "2G", or "3/12" for the third twelfth.',
 )
 @click.option("--newest", type=click.IntRange(1), default=5, help="How many manifests to read.")
@@ -239,6 +250,6 @@ def prune(file: Path, hosts: tuple[str, ...], dry_run: bool, yes: bool) -> int:
             if dry_run or not wanted.remove:
                 continue
             if not yes:
-                click.confirm(f"Remove {len(wanted.remove)} snapshots of {name}?", abort=True)
+                confirm(f"Remove {len(wanted.remove)} snapshots of {name}?", abort=True)
             apply(opened, wanted)
     return 0

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from cli.ask import confirm
+
 
 @click.command(short_help="Bring hosts to what the inventory says.")
 @click.argument("file", type=click.Path(path_type=Path))
@@ -32,7 +34,7 @@ def deploy(file: Path, limit: tuple[str, ...], yes: bool, older: bool) -> None:
         if found.changed:
             if not sys.stdin.isatty():
                 raise click.UsageError("there is nobody to ask: use --yes to go on without")
-            if not click.confirm("Go on?"):
+            if not confirm("Go on?"):
                 click.echo("Nothing was changed.")
                 sys.exit(1)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from cli.ask import confirm
+
 
 @click.command(short_help="Bring a lost host back on a blank one.")
 @click.argument("file", type=click.Path(path_type=Path))
@@ -63,7 +65,7 @@ def rebuild(
         click.echo("Compare it with what the provider's console shows for the new machine.")
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: give that key with --host-key")
-        click.confirm("Is it the same?", abort=True)
+        confirm("Is it the same?", abort=True)
         place = room.with_key(place, shown)
     room.insist_blank(inventory, host, place)
     if not yes and not room.moved(host, place):
@@ -74,7 +76,7 @@ def rebuild(
             f"up: if it still runs, it is stopped. {host.id} will be {address} "
             f"({place.provider}, {place.datacenter})."
         )
-        click.confirm("Go on?", abort=True)
+        confirm("Go on?", abort=True)
     with Live() as live:
         found = room.rebuild(file, place, lost=host.id, watch=Stopwatch(live), progress=live)
     sys.exit(report(found, evidence))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from cli.ask import confirm
+
 
 @click.command(short_help="Upgrade services and packages; undo what goes wrong.")
 @click.argument("file", type=click.Path(path_type=Path))
@@ -45,7 +47,7 @@ def upgrade(
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: use --yes to go on without")
-        if not click.confirm("Go on?"):
+        if not confirm("Go on?"):
             click.echo("Nothing was changed.")
             sys.exit(1)
     with Live() as live:

@@ -45,8 +45,9 @@ def validate(file: Path, form: str) -> None:
     else:
         for judgement in found:
             place = f"{judgement.path}: " if judgement.path else ""
+            dot = "" if judgement.message.endswith("?") else "."
             click.echo(
-                f"{file}: {judgement.level} [{judgement.rule}] {place}{judgement.message}. "
+                f"{file}: {judgement.level} [{judgement.rule}] {place}{judgement.message}{dot} "
                 f"{judgement.remedy}."
             )
         for entry in inventory.acknowledge:

@@ -9,10 +9,28 @@ from inventories.model import Host
 from tools.ssh import Target
 
 
+class KeyFileError(Exception):
+    """RELEVE_SSH_KEY names no private key; every host would seem to be unreachable."""
+
+    exit_code = 64
+
+
 def ssh_key_file() -> Path | None:
-    """The private key named by RELEVE_SSH_KEY, or None for the agent and the usual files."""
+    """The private key named by RELEVE_SSH_KEY, or None for the agent and the usual files. Raise
+    KeyFileError when that names no private key."""
     named = os.environ.get("RELEVE_SSH_KEY")
-    return Path(named).expanduser() if named else None
+    if not named:
+        return None
+    file = Path(named).expanduser()
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "is not there"
+        raise KeyFileError(f"{file} {what}: RELEVE_SSH_KEY names the private key for the hosts")
+    with file.open("rb") as opened:
+        if not opened.read(11).startswith(b"-----BEGIN "):
+            raise KeyFileError(
+                f"{file} holds no private key: RELEVE_SSH_KEY names the file without .pub"
+            )
+    return file
 
 
 def ssh_target(host: Host) -> Target:

@@ -18,7 +18,8 @@ USUAL = ("~/.config/releve/identity.txt", "~/.ssh/id_ed25519", "~/.ssh/id_rsa")
 
 
 def identity_files(named: Path | None = None) -> tuple[Path, ...]:
-    """The private keys to try: `named`, else RELEVE_IDENTITY, else the usual files that exist.
+    """The private keys to try: `named`, else RELEVE_IDENTITY, else RELEVE_SSH_KEY and the usual
+    files, as far as they exist.
 
     Raise AgeError when the named one does not exist, or none of the usual ones does.
     """
@@ -30,7 +31,9 @@ def identity_files(named: Path | None = None) -> tuple[Path, ...]:
                 f"{named} is not there: RELEVE_IDENTITY names the private key for the secrets"
             )
         return (named,)
-    files = tuple(p for p in (Path(name).expanduser() for name in USUAL) if p.is_file())
+    hosts = os.environ.get("RELEVE_SSH_KEY")  # mostly the same key; an SSH agent's cannot decrypt
+    candidates = [Path(name).expanduser() for name in ((hosts,) if hosts else ()) + USUAL]
+    files = tuple(p for p in dict.fromkeys(candidates) if p.is_file())
     if not files:
         raise age.AgeError(
             "no private key to open the secrets with: looked for "
