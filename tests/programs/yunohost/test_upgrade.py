@@ -228,7 +228,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
             found.append(Result(f"{name}.https", kind, level, "502"))  # type: ignore[arg-type]
         return tuple(found)
 
-    def back(file: Path, names: Sequence[str], to: str, choice: Any, progress: Any) -> Any:
+    def back(
+        file: Path, names: Sequence[str], to: str, choice: Any, progress: Any, *, save: bool
+    ) -> Any:
+        assert not save  # the upgrade saves by itself, whatever was put aside
         world.asked.append(f"restore {names[0]} {choice.snapshot} {choice.no_snapshot}")
         if not world.restores:
             raise BackupError("monts: the repository cannot be reached")
