@@ -142,8 +142,8 @@ def _insist_new(inventory: Inventory, lacking: Collection[str]) -> None:
         known = [host.id for host, there in zip(new, pool.map(has_some, new), strict=True) if there]
     if known:
         raise UsageError(
-            f"{', '.join(known)} was deployed before, with secrets that are not beside this "
-            "inventory: with new ones nobody could open its copies any more. Nothing was changed. "
+            f"{', '.join(known)}: deployed before, with secrets that are not beside this "
+            "inventory. With new ones nobody could open the copies any more. Nothing was changed. "
             "Put the right NAME.secrets.age beside NAME.toml; if it is lost: docs/operations.md, "
             '"A passphrase or a key is lost".'
         )

@@ -194,7 +194,7 @@ def test_secrets_that_are_missing_are_not_made_anew(house: House, edited: Path) 
     other.save()
     before = file.read_bytes()
     said = house.releve("deploy", edited, "--yes", "--older", code=64)
-    assert "monts was deployed before" in said
+    assert "monts, rivage: deployed before" in said
     assert file.read_bytes() == before
     house.on("monts", "/usr/local/lib/releve/agent.py", "status")
     assert house.releve("backup", "list", house.file, "--host", "monts")
