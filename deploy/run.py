@@ -92,8 +92,8 @@ def run(
     hosts, only = selection(inventory, limit)
     report = Report(dry=dry, hosts={name: HostReport(name) for name in hosts})
     secrets = Secrets.open(inventory_file)
-    # In a plan they are only named; `deploy.site` fills in some that nobody keeps.
     _insist_new(inventory, keys.missing(inventory, secrets))
+    # In a plan they are only named; `deploy.site` fills in some that nobody keeps.
     report.made_secrets = (keys.missing if dry else keys.ensure)(inventory, secrets)
     # Whoever keeps the copies of a new host must learn its key, or it cannot save.
     for name in keys.keepers(inventory, report.made_secrets):

@@ -252,7 +252,7 @@ def test_a_damaged_copy_is_named_nothing_is_lost_and_the_one_before_works(
         'packs=$(find . -type f -newer /root/between -size +900k); test -n "$packs"; '
         "for pack in $packs; do chmod u+w $pack; "
         "for at in $(seq 5000 50000 $(stat -c %s $pack)); do "
-        "printf XXXXXXXXXXXXXXXX | dd of=$pack bs=1 seek=$at conv=notrunc status=none; "
+        "printf damaged-damaged- | dd of=$pack bs=1 seek=$at conv=notrunc status=none; "
         "done; done",
     )
     said = house.releve(
