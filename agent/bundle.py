@@ -85,6 +85,15 @@ WantedBy=multi-user.target
 """
 
 
+def _agent() -> tuple[HostFile, ...]:
+    """The agent's modules, and last the file that starts it."""
+    modules = sorted((_HERE / "releve_agent").glob("*.py"))
+    return (
+        *(HostFile(f"{PROGRAMS}/releve_agent/{m.name}", 0o644, m.read_bytes()) for m in modules),
+        HostFile(AGENT, 0o755, (_HERE / "agent.py").read_bytes()),
+    )
+
+
 def _programs(inventory: Inventory, host_id: str) -> tuple[HostFile, ...]:
     """The programs of this host's platform and roles, as they lie in platforms/PLATFORM/files and
     roles/ROLE/files."""
@@ -110,7 +119,7 @@ def files(inventory: Inventory, host_id: str, secrets: Secrets) -> tuple[HostFil
     host = inventory.hosts[host_id]
     plan = json.dumps(render(inventory, host_id), indent=1, sort_keys=True, ensure_ascii=False)
     found = [
-        HostFile(AGENT, 0o755, (_HERE / "agent.py").read_bytes()),
+        *_agent(),
         *_programs(inventory, host_id),
         HostFile(f"{ETC}/plan.json", 0o600, f"{plan}\n".encode()),
         HostFile(f"{UNITS}/releve-undo.service", 0o644, _UNDO_UNIT.encode()),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.agent import believable
+from agent.releve_agent.repository import believable
 from backup.repository import Opened
 from inventories.model import Keep
 from tools.restic import Snapshot

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.agent import canonical
+from agent.releve_agent.common import canonical
 from backup.repository import folder
 from inventories.model import Repository
 from tools.ssh import Connection

@@ -182,7 +182,7 @@ def _expected(inventory: Inventory) -> inside.Expected:
 def _agent_version() -> str | None:
     """The version of the agent that this Relève would install, or None without one."""
     try:
-        from agent import agent
+        from agent.releve_agent.common import VERSION
     except ImportError:
         return None
-    return str(agent.VERSION)
+    return VERSION

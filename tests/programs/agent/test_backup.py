@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .conftest import Site
+from tests.programs.agent.conftest import Site
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Site
+from tests.programs.agent.conftest import Site
 
 
 def saved(site: Site) -> tuple[Path, str]:

@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 from platforms.yunohost import gathering
-
-from .conftest import House
+from tests.programs.yunohost.conftest import House
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="YunoHost binds folders: needs root")
 

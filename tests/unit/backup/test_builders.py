@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent.agent import excluded
+from agent.releve_agent.contents import excluded
 from backup import remote
 from backup.epoch import notice
 from backup.errors import BackupError
@@ -77,7 +77,7 @@ def test_values_cannot_become_options_of_restic(url: str, value: str) -> None:
 
 @given(HOSTILE, HOSTILE)
 def test_values_cannot_become_options_of_the_agent(service: str, snapshot: str) -> None:
-    from agent.agent import arguments
+    from agent.releve_agent.main import arguments
 
     words = restore_words(service, snapshot=snapshot, at=datetime(2026, 1, 1, tzinfo=UTC))
     try:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent import agent
+from agent.releve_agent.common import Root, canonical
+from agent.releve_agent.repository import receipt_key, sign
 from checks import backups
 from inventories.model import Host, Repository
 
@@ -40,16 +41,16 @@ def receipt(hours: float, *, error: str | None = None, snapshot: str = SNAPSHOT)
 @pytest.fixture(scope="module")
 def signer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Signs as the agent does: with its own functions, in a folder that stands for the host."""
-    at = agent.Root(str(tmp_path_factory.mktemp("host")))
+    at = Root(str(tmp_path_factory.mktemp("host")))
     Path(at.etc).mkdir(parents=True)
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{at.etc}/receipt-key"], check=True
     )
 
     def status(*said: dict[str, Any]) -> dict[str, Any]:
-        signed = [{"receipt": r, "signature": agent.sign(at, agent.canonical(r))} for r in said]
-        written = [json.loads(agent.canonical(s)) for s in signed]
-        return {"receipts": written, "receipt_key": agent.receipt_key(at)}
+        signed = [{"receipt": r, "signature": sign(at, canonical(r))} for r in said]
+        written = [json.loads(canonical(s)) for s in signed]
+        return {"receipts": written, "receipt_key": receipt_key(at)}
 
     return status
 

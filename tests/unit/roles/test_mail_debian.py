@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from agent.agent import excluded
+from agent.releve_agent.contents import excluded
 from deploy import dns, keys, signing
 from inventories.model import Inventory, Service
 from roles.base import firewall

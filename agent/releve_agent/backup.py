@@ -1,0 +1,431 @@
+"""Save this host: canaries, dumps, one snapshot, its receipt."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+
+from .common import (
+    STALL_S,
+    VERSION,
+    Busy,
+    Failed,
+    Root,
+    canonical,
+    file_sha256,
+    human,
+    iso,
+    read_json,
+    remove_tree,
+    say,
+    write,
+)
+from .contents import free_bytes, tally
+from .epoch import guard, mark_serving, refuse_when_fenced, verified
+from .lock import progress
+from .processes import json_of, run
+from .quiesce import Still
+from .repository import (
+    _LOST,
+    _NO_REPOSITORY,
+    _REPLACED,
+    gate,
+    need_repository,
+    own_epoch,
+    reason,
+    restic_argv,
+    restic_failed,
+    sign,
+)
+
+TYPE_CHECKING = False  # typing's own would have it loaded
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")
+
+# A run that is broken off and repeated may not pile up receipts: this many stay.
+RECEIPTS_KEPT = 30
+
+
+class Part:
+    """One service during a run: what was found out, and what went wrong."""
+
+    def __init__(self, name: str, plan: Mapping[str, Any]) -> None:
+        self.name, self.plan = name, plan
+        self.manifest: dict[str, Any] = {"role": plan.get("role"), "dumps": {}, "paths": {}}
+        self.errors: list[str] = []
+
+    def fail(self, text: str) -> None:
+        self.errors.append(text)
+        say(f"{self.name}: {text}")
+
+
+def _plant(part: Part, run_id: str) -> None:
+    canary = part.plan.get("canary")
+    part.manifest["canary"] = None
+    if canary:
+        at = iso()
+        done = run([*canary["plant"], run_id, at], timeout=180)
+        if done.code != 0:
+            raise Failed(f"its canary could not be planted: {done.said()}")
+        part.manifest["canary"] = {"run": run_id, "at": at}
+
+
+def _ask(part: Part, what: str) -> dict[str, Any]:
+    argv = part.plan.get(what)
+    found = json_of(argv, f"its {what} cannot be told") if argv else {}
+    if not isinstance(found, dict):
+        raise Failed(f"its {what} are not one JSON object")
+    return found
+
+
+def _dump(at: Root, part: Part, dump: Mapping[str, Any], still: Still) -> None:
+    """One database into its file. The file of an earlier run never stands in for a failed one."""
+    folder = at.v("stage", part.name)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = f"{folder}/{dump['name']}"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            done = run(dump["save"], stdout=file, timeout=6 * 3600, tick=still.watch)
+            if done.code != 0:
+                raise Failed(f"its database {dump['name']} could not be saved: {done.said()}")
+            file.flush()
+            os.fsync(file.fileno())
+        part.manifest["dumps"][dump["name"]] = {
+            "sha256": file_sha256(path),
+            "bytes": os.path.getsize(path),
+        }
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        if isinstance(error, OSError):
+            raise Failed(
+                f"its database {dump['name']} could not be saved: {error.strerror} ({folder} has "
+                f"{human(free_bytes(folder))} free)"
+            ) from None
+        raise
+
+
+def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:
+    """Canary, counts, quiet, dumps, tallies of one service. Errors stay in `part`."""
+    steps: list[Callable[[], None]] = []
+
+    def versions() -> None:
+        part.manifest["versions"] = _ask(part, "versions")
+
+    def counts() -> None:
+        part.manifest["counts"] = _ask(part, "counts")
+
+    def counts_after() -> None:
+        part.manifest["counts_after"] = _ask(part, "counts")
+
+    def hold() -> None:
+        for number, quiesce in enumerate(part.plan.get("quiesce", ())):
+            still.hold(part.name, number, quiesce)
+
+    def dumps() -> None:
+        for dump in part.plan.get("dumps", ()):
+            _dump(at, part, dump, still)
+
+    def paths() -> None:
+        for path in part.plan["paths"]:
+            try:
+                part.manifest["paths"][path] = tally(path, part.plan.get("excludes", ()))
+            except OSError as error:
+                raise Failed(f"{path} cannot be read: {error.strerror}") from None
+
+    steps = [lambda: _plant(part, run_id), versions, counts, hold, dumps, counts_after, paths]
+    for step in steps:
+        try:
+            step()
+        except Failed as error:
+            part.fail(str(error))
+        still.watch()
+
+
+def _restic_backup(
+    at: Root,
+    source: Mapping[str, Any],
+    paths: Sequence[str],
+    extra: Sequence[str],
+    still: Still,
+    around: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], list[str], int]:
+    """Save paths. Return restic's summary, the items it could not read, and its exit code.
+
+    `around` runs restic, with what it gathered added. Raise Failed when no snapshot was made.
+    """
+    summary: dict[str, Any] = {}
+    unreadable: list[str] = []
+    stalled = {"since": 0.0, "bytes": -1, "seen": -1}
+
+    def line(raw: bytes) -> None:
+        if not raw.startswith(b"{"):
+            if b"retrying after" in raw and not stalled["since"]:
+                stalled["since"], stalled["seen"] = time.monotonic(), stalled["bytes"]
+            return
+        try:
+            message = json.loads(raw)
+        except ValueError:
+            return
+        kind = message.get("message_type")
+        if kind == "status":
+            done, total = message.get("bytes_done", 0), message.get("total_bytes", 0)
+            stalled["bytes"] = done
+            if stalled["since"] and done > stalled["seen"]:
+                stalled["since"] = 0.0
+            progress(at, "backup", "copy", done=done, total=total)
+        elif kind == "summary":
+            summary.update(message)
+        elif kind == "error":
+            unreadable.append(str(message.get("item") or message.get("error")))
+
+    def tick() -> None:
+        still.watch()
+        if stalled["since"] and time.monotonic() - stalled["since"] > STALL_S:
+            raise Failed("stalled")
+
+    argv = restic_argv(source, own_epoch(at), "backup", "--json", *extra, "--", *paths)
+    if around:
+        argv = [*around["argv"], "--", *argv]
+    complaints = bytearray()
+
+    def keep(raw: bytes) -> None:
+        if not raw.startswith(b"{"):
+            complaints.extend(raw[:2000] + b"\n")
+            del complaints[:-65536]
+        line(raw)
+
+    try:
+        done = run(argv, timeout=24 * 3600, tick=tick, on_line=keep)
+    except Failed as error:
+        if str(error) != "stalled":
+            raise
+        text = complaints.decode(errors="replace")
+        raise Failed(
+            f"nothing was saved: {reason(text)}. restic had tried for {STALL_S} s; the next run "
+            "starts afresh and sends only what is missing"
+        ) from None
+    if done.code not in (0, 3) or not summary.get("snapshot_id"):
+        restic_failed(done, "nothing was saved")
+    return summary, unreadable, done.code
+
+
+def new_run_id(host: str) -> str:
+    """A run's id: when, where, and something nobody can guess."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{host}-{os.urandom(3).hex()}"
+
+
+def backup(at: Root, plan: Mapping[str, Any], run_id: str | None = None) -> dict[str, Any]:
+    """Save this host. The lock is held by the caller. Return the receipt; `ok` says whether all
+    of it was saved. Raise Failed when nothing was."""
+    refuse_when_fenced(at)
+    source = need_repository(plan)
+    began = time.time()
+    run_id = run_id or new_run_id(plan["host"])
+    if not _RUN.fullmatch(run_id):
+        raise Failed("a run's id is made of letters, digits and . _ -")
+    parts = [Part(name, p) for name, p in plan["services"].items()]
+    parts += [Part(f"_{name}", p) for name, p in plan.get("duties", {}).items()]
+    still = Still(at)
+    receipt: dict[str, Any] = {
+        "run": run_id,
+        "host": plan["host"],
+        "epoch": own_epoch(at),
+        "started": iso(began),
+        "agent": VERSION,
+        "snapshot": None,
+    }
+    error: Failed | None = None
+    try:
+        _clear_stage(at, {p.name for p in parts})
+        around = plan.get("around")
+        if around:
+            # First of all: it waits until the platform is free, and nothing stands still for that.
+            progress(at, "backup", "wait")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(around["results"])
+            held = {"do": around["before"], "undo": around["after"], "at_most": 48 * 3600}
+            still.hold("_around", 0, held)
+        for part in parts:
+            progress(at, "backup", "prepare", service=part.name)
+            _prepare(at, part, run_id, still)
+        manifest = {
+            "format": 1,
+            **{k: receipt[k] for k in ("run", "host", "epoch", "started", "agent")},
+            "services": {p.name: {**p.manifest, "errors": p.errors} for p in parts},
+        }
+        data = canonical(manifest)
+        import hashlib
+
+        receipt["manifest"] = hashlib.sha256(data).hexdigest()
+        write(at.v("stage", "manifest.json"), data, sync=False)  # every run makes it anew
+        paths = [p for part in parts for p in part.plan["paths"] if os.path.lexists(p)]
+        extra = [
+            f"--host={plan['host']}",
+            f"--tag=run={run_id}",
+            f"--tag=epoch={receipt['epoch']}",
+            *(f"--tag=service={p.name}" for p in parts if not p.name.startswith("_")),
+            *(f"--exclude={e}" for part in parts for e in part.plan.get("excludes", ())),
+        ]
+        progress(at, "backup", "copy")
+        # The order and the names are always the same: restic finds the last run by them and
+        # does not read unchanged files again.
+        every = [*sorted(set(paths)), at.v("stage")]
+        summary, unreadable, _ = _restic_backup(at, source, every, extra, still, around)
+        receipt["snapshot"] = summary["snapshot_id"]
+        receipt["bytes"] = summary.get("total_bytes_processed")
+        receipt["bytes_added"] = summary.get("data_added")
+        receipt["files"] = summary.get("total_files_processed")
+        _blame(parts, unreadable, at, around)
+        if around:
+            _claim(parts, read_json(around["results"]))
+    except OSError as problem:
+        error = Failed(f"nothing was saved: {problem.strerror} ({problem.filename or at.var})")
+    except Failed as problem:
+        error = problem
+    finally:
+        stuck = still.release()
+    for text in stuck:
+        say(text)
+    for name in dict.fromkeys(still.late):
+        part = next((p for p in parts if p.name == name), parts[0])
+        part.fail("it had to serve again before its copy was complete (at_most was reached)")
+    receipt["services"] = {
+        p.name: {
+            "ok": not p.errors,
+            "errors": p.errors,
+            "counts": p.manifest.get("counts", {}),
+            "versions": p.manifest.get("versions", {}),
+            "canary": p.manifest.get("canary"),
+        }
+        for p in parts
+    }
+    for p in parts:
+        if any(p.manifest.get("counts", {}).values()):
+            mark_serving(at, p.name)
+    receipt["finished"] = iso()
+    receipt["seconds"] = round(time.time() - began, 1)
+    receipt["error"] = str(error) if error else None
+    receipt["ok"] = error is None and not stuck and not any(p.errors for p in parts)
+    progress(at, "backup", "receipt")
+    _keep_receipt(at, source, receipt)
+    progress(at, "backup", "done")
+    if error is not None:
+        raise _why(at, plan, source, error)
+    return receipt
+
+
+def _why(at: Root, plan: Mapping[str, Any], source: Mapping[str, Any], error: Failed) -> Failed:
+    """When restic only says that the connection ended: ask the gate, which says why. It may be
+    that this host has been replaced; then it stops serving at once."""
+    text = str(error)
+    if _LOST in text:
+        try:
+            epoch = verified(at, plan, gate(source, "epoch"))
+        except Failed as reason_of_gate:
+            return Failed(f"nothing was saved: {reason_of_gate}")
+        if epoch is not None and epoch > own_epoch(at):
+            text = f"nothing was saved: {_REPLACED}"
+    if _NO_REPOSITORY in text:
+        # The deploy's own mark, see docs/architecture.md: it says there is one.
+        with contextlib.suppress(OSError):
+            os.unlink(at.v("initialised"))
+    if _REPLACED in text:
+        with contextlib.suppress(Failed):
+            guard(at, plan)
+    return Failed(text) if not isinstance(error, Busy) else error
+
+
+def _clear_stage(at: Root, wanted: set[str]) -> None:
+    """What services left in the stage that are not here any more goes."""
+    for name in os.listdir(at.v("stage")):
+        if name not in wanted:
+            remove_tree(at.v("stage", name))
+
+
+def _blame(
+    parts: Sequence[Part],
+    unreadable: Sequence[str],
+    at: Root,
+    around: Mapping[str, Any] | None = None,
+) -> None:
+    """Tell each service which of its files could not be read."""
+
+    root = around["root"] if around else ""
+
+    def places(part: Part) -> list[str]:
+        found = list(part.plan["paths"])
+        for archive in part.plan.get("archives", ()):
+            found += [f"{root}/{name}" for name in archive["parts"]]
+        return found
+
+    for item in unreadable:
+        owner = next(
+            (p for p in parts if any(item == x or item.startswith(f"{x}/") for x in places(p))),
+            None,
+        )
+        if owner is None:
+            owner = next((p for p in parts if item.startswith(at.v("stage", p.name))), None)
+        text = f"{item} could not be read and is not in the copy"
+        (owner or (parts[0] if parts else Part("host", {}))).fail(text)
+
+
+def _claim(parts: Sequence[Part], results: Any) -> None:
+    """Hold what was gathered against what services need of it. What nobody claims and is not well
+    is a failure all the same, of whoever has the first archive."""
+    told: dict[str, str] = results if isinstance(results, dict) else {}
+    claimed: set[str] = set()
+    holders = [p for p in parts if p.plan.get("archives")]
+    for part in holders:
+        for claim in (c for archive in part.plan["archives"] for c in archive["claims"]):
+            mine = [n for n in told if n == claim or n.startswith(f"{claim}/")]
+            claimed.update(mine)
+            if not mine:
+                part.fail(f"{claim} was not gathered and is not in the copy")
+            for name in mine:
+                if told[name]:
+                    part.fail(f"{name}: {told[name]}")
+    for name, trouble in sorted(told.items()):
+        if trouble and name not in claimed:
+            (holders or list(parts))[-1].fail(f"{name}: {trouble}")
+
+
+def _keep_receipt(at: Root, source: Mapping[str, Any], receipt: Mapping[str, Any]) -> None:
+    """Sign, store, send. A receipt that cannot be sent now goes along with the next one."""
+    folder = at.v("receipts")
+    name = receipt["run"]
+    try:
+        signed = {"receipt": receipt, "signature": sign(at, canonical(receipt))}
+        # Written first, the mark reaches the disk with the receipt. Alone it means nothing.
+        write(f"{folder}/{name}.unsent", b"", sync=False)
+        write(f"{folder}/{name}.json", canonical(signed) + b"\n")
+    except (OSError, Failed) as error:
+        say(f"the receipt could not be kept: {error}")
+        return
+    unsent = sorted(n[:-7] for n in os.listdir(folder) if n.endswith(".unsent"))
+    for run_id in unsent[-5:]:
+        try:
+            with open(f"{folder}/{run_id}.json", "rb") as file:
+                gate(source, "receipt", run_id, give=file.read())
+            os.unlink(f"{folder}/{run_id}.unsent")
+        except FileNotFoundError:
+            with contextlib.suppress(OSError):
+                os.unlink(f"{folder}/{run_id}.unsent")
+        except Failed as error:
+            say(f"the receipt {run_id} waits to be sent with the next run: {error}")
+            break
+    kept = sorted(n[:-5] for n in os.listdir(folder) if n.endswith(".json"))
+    for old in kept[:-RECEIPTS_KEPT]:
+        for suffix in (".json", ".unsent"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{folder}/{old}{suffix}")

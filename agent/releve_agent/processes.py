@@ -1,0 +1,158 @@
+"""Start programs, with an end to their patience, and end them with everything they started."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+
+from .common import Failed
+
+TYPE_CHECKING = False  # typing's own would have it loaded
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+
+class Done:
+    """How a program ended."""
+
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def said(self, lines: int = 3) -> str:
+        """The last lines of what it complained."""
+        found = [x.strip() for x in self.err.decode(errors="replace").splitlines() if x.strip()]
+        return " / ".join(found[-lines:]) or f"it ended with code {self.code}"
+
+
+_prctl: list[Any] = []  # loaded once, and before the fork: each child would pay for it
+
+
+def _tie() -> None:
+    """In a child: end when the agent ends, however that happens (PR_SET_PDEATHSIG is 1)."""
+    _prctl[0](1, signal.SIGTERM)
+
+
+def environment() -> dict[str, str]:
+    """What programs get to see: nothing of whoever started us."""
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "RESTIC_PROGRESS_FPS": "2",
+    }
+
+
+def start(argv: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+    """Start a program that ends when we do. Raise Failed when there is no such program."""
+    streams.setdefault("stdin", subprocess.DEVNULL)
+    if not _prctl:
+        import ctypes
+
+        _prctl.append(ctypes.CDLL(None).prctl)
+    try:
+        return subprocess.Popen(list(argv), cwd="/", env=environment(), preexec_fn=_tie, **streams)
+    except OSError as error:
+        raise Failed(f"{argv[0]} cannot be started: {error.strerror}. Is it installed?") from None
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a program we started: politely, then not."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    give: bytes | None = None,
+    stdin: Any = None,
+    stdout: Any = None,
+    timeout: float = 600.0,
+    tick: Callable[[], None] | None = None,
+    on_line: Callable[[bytes], None] | None = None,
+) -> Done:
+    """Run a program to its end. `tick` is called about twice a second and may raise: the program
+    is ended then. `on_line` gets each line of stdout and of stderr as it comes."""
+    memory = None
+    if give is not None:
+        memory = os.memfd_create("give")
+        os.write(memory, give)
+        os.lseek(memory, 0, os.SEEK_SET)
+        stdin = memory
+    try:
+        process = start(
+            argv,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
+            stdout=subprocess.PIPE if stdout is None else stdout,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        if memory is not None:
+            os.close(memory)
+    kept: dict[int, bytearray] = {}
+    deadline = time.monotonic() + timeout
+    with selectors.DefaultSelector() as waiting:
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                os.set_blocking(stream.fileno(), False)
+                kept[stream.fileno()] = bytearray()
+                waiting.register(stream, selectors.EVENT_READ)
+        partial: dict[int, bytes] = dict.fromkeys(kept, b"")
+        try:
+            while waiting.get_map():
+                for key, _ in waiting.select(0.5):
+                    data = os.read(key.fd, 65536)
+                    if not data:
+                        waiting.unregister(key.fileobj)
+                    if on_line:
+                        *lines, partial[key.fd] = (partial[key.fd] + data).split(b"\n")
+                        if not data and partial[key.fd]:
+                            lines.append(partial[key.fd])
+                        for line in lines:
+                            on_line(line)
+                        if process.stdout is not None and key.fd == process.stdout.fileno():
+                            continue
+                    kept[key.fd] += data
+                    if process.stderr is not None and key.fd == process.stderr.fileno():
+                        del kept[key.fd][:-65536]
+                if tick:
+                    tick()
+                if time.monotonic() > deadline:
+                    raise Failed(f"{argv[0]} gave no end within {timeout:.0f} s and was stopped")
+            while True:
+                try:
+                    process.wait(0.5)
+                    break
+                except subprocess.TimeoutExpired:
+                    if tick:
+                        tick()
+        except BaseException:
+            stop(process)
+            raise
+        out = kept.get(process.stdout.fileno(), bytearray()) if process.stdout else bytearray()
+        err = kept.get(process.stderr.fileno(), bytearray()) if process.stderr else bytearray()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+    return Done(process.returncode, bytes(out), bytes(err))
+
+
+def json_of(argv: Sequence[str], what: str, timeout: float = 120.0) -> Any:
+    """Run a program that prints one JSON value. Raise Failed, naming `what`."""
+    done = run(argv, timeout=timeout)
+    if done.code != 0:
+        raise Failed(f"{what}: {done.said()}")
+    try:
+        return json.loads(done.out)
+    except ValueError:
+        raise Failed(f"{what}: {argv[0]} did not print JSON") from None
