@@ -24,6 +24,17 @@ def new_name() -> str:
     return f"test-{os.getpid()}-{next(_numbers)}"
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two test processes share the work (`--dist loadgroup`): one has the house, which takes
+    long to deploy; what boots hosts of its own goes to the other, a module at a time."""
+    for item in items:
+        if "house" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("house"))
+        elif item.get_closest_marker("lab"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def _sweep() -> None:
     if os.geteuid() != 0:
