@@ -107,7 +107,7 @@ def test_what_was_held_still_serves_again_after_kill_9(site: Site) -> None:
     busy = site.agent("restore", "--service=forum", code=75)
     assert "restore did not start" in busy["error"]
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert site.agent("undo")["undone"] == ["forum.0"]
     assert not flag.exists()
     # Nothing of it is left running, and the next run is fine.
@@ -128,7 +128,7 @@ def test_a_polite_stop_undoes_at_once(site: Site) -> None:
     wait_for(flag.exists)
     time.sleep(0.3)
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 143
     assert not flag.exists()
 
@@ -283,7 +283,7 @@ def test_status_tells_what_checks_read(site: Site) -> None:
 
 def test_wrong_usage_is_64_and_a_missing_plan_says_what_to_do(site: Site) -> None:
     process = site.start("backup", "--no-such-option")
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 64
     (site.base / "etc" / "releve" / "plan.json").unlink()
     ended = subprocess.run(

@@ -109,7 +109,7 @@ def test_killed_at_any_point_it_goes_on_when_run_again(site: Site, where: str) -
     before = contents(folder)
     blank(folder)
     reached = site.base / "reached"
-    hang = ["sh", "-c", f'test -e "{reached}" && exit 0; touch "{reached}"; exec sleep 60']
+    hang = ["sh", "-c", f'test -e "{reached}" && exit 0; touch "{reached}"; exec sleep 600']
     part = site.plan["services"]["forum"]
     kept = json.loads(json.dumps(part))
     if where == "load":
@@ -117,12 +117,12 @@ def test_killed_at_any_point_it_goes_on_when_run_again(site: Site, where: str) -
     else:
         part["restore"][where] = [hang]
     process = site.start("restore", "--service=forum")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not reached.exists():
         assert time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     site.plan["services"]["forum"] = kept
     site.agent("restore", "--service=forum")
     assert contents(folder) == before
@@ -137,12 +137,12 @@ def test_killed_while_fetching_it_starts_again(site: Site) -> None:
     blank(folder)
     process = site.start("restore", "--service=forum")
     new = site.var / "restore" / "forum" / "new"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not list(new.rglob("files")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert list((folder / "files").iterdir()) == []
     site.agent("restore", "--service=forum")
     assert (folder / "files" / "large").stat().st_size == 60_000_000
