@@ -54,12 +54,13 @@ _PACKAGES = ("yunohost", "yunohost-admin", "yunohost-portal", "moulinette", "sso
 QUESTIONS: tuple[Question, ...] = (
     Question("installed", files=commands.INSTALLED_MARKER),
     Question("versions", argv=("dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *_PACKAGES)),
+    # The slowest goes first: what comes after it is answered beside it.
+    _ask("settings", commands.settings_list()),
     _ask("domains", commands.domain_list()),
     _ask("users", commands.user_list(_FIELDS)),
     _ask("groups", commands.group_list(full=True)),
     _ask("permissions", commands.permission_list(full=True)),
     _ask("apps", commands.app_list(full=True)),
-    _ask("settings", commands.settings_list()),
     Question("firewall", files="/etc/yunohost/firewall.yml"),
     Question(
         "domain-settings",

@@ -6,8 +6,11 @@ import json
 import subprocess
 import sys
 import time
+import venv
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 LOOK = Path(__file__).parents[3] / "platforms/yunohost/files/look"
 
@@ -79,3 +82,77 @@ def test_what_needs_something_that_is_not_there_is_not_asked(tmp_path: Path) -> 
     ]
     assert list(ask(questions)) == ["yes"]
     assert not (tmp_path / "mark").exists()
+
+
+PROGRAM = """#!/usr/bin/env python3
+import os, subprocess, sys, time
+import yunohost
+assert __name__ == "__main__" and sys.stdin.read() == ""
+said = sys.argv[1]
+print(said, "é", os.getcwd(), yunohost.READ, os.environ["LC_ALL"])
+if said == "fails":
+    print("Erreur", file=sys.stderr)
+    sys.exit(3)
+if said == "says":
+    sys.exit("why")
+if said == "breaks":
+    {}["no"]
+if said == "hangs":
+    subprocess.run(["sleep", "61.5"])
+"""
+
+
+@pytest.fixture
+def like_yunohost(tmp_path: Path) -> Path:
+    """A Python that has modules of YunoHost's names, and a program that reads them."""
+    venv.create(tmp_path / "v", symlinks=True, with_pip=False)
+    (site,) = (tmp_path / "v/lib").glob("python3.*/site-packages")
+    for name in ("yunohost/utils", "moulinette/interfaces"):
+        (site / name).mkdir(parents=True)
+    for name in ("app", "domain", "user", "permission", "utils/ldap"):
+        (site / "yunohost" / f"{name}.py").write_text("")
+    (site / "moulinette/interfaces/cli.py").write_text("")
+    (site / "yunohost/__init__.py").write_text(
+        "import os\nREAD = os.getpid()\ndef init_logging(interface): pass\n"
+    )
+    program = tmp_path / "v/bin/yunohost"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    return tmp_path / "v/bin"
+
+
+def started(path: Path, *words: str) -> dict[str, Any]:
+    """Have the program that is called yunohost in this folder asked."""
+    text = LOOK.read_text()
+    usual = text[text.index('PATH = "') :].partition("\n")[0]
+    source = text.replace(usual, f'PATH = "{path}:/usr/bin:/bin"')
+    questions = [{"name": w, "argv": ["yunohost", w], "timeout": 1.5} for w in words]
+    argv = [str(path / "python3"), "-I", "-S", "-c", source, json.dumps(questions)]
+    said = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=30)
+    answers: dict[str, Any] = json.loads(said.stdout)["answers"]
+    return answers
+
+
+def test_commands_of_yunohost_share_one_start_and_end_each_by_itself(like_yunohost: Path) -> None:
+    answers = started(like_yunohost, "well", "fails", "says", "breaks", "hangs")
+    words = answers["well"]["stdout"].split()
+    assert (words[:3], words[4]) == (["well", "é", "/"], "C.UTF-8")
+    assert {a["stdout"].split()[3] for a in answers.values() if a["stdout"]} == {words[3]}
+    assert [a["exit_code"] for a in answers.values()] == [0, 3, 1, 1, 124]
+    assert answers["fails"]["stderr"] == "Erreur\n"
+    assert answers["says"]["stderr"] == "why\n"
+    assert "KeyError" in answers["breaks"]["stderr"]
+    left = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
+    assert b"sleep\x0061.5\x00" not in left
+
+
+@pytest.mark.parametrize("why", ["another language", "modules that are not known"])
+def test_what_cannot_share_a_start_is_started(like_yunohost: Path, why: str) -> None:
+    if why == "another language":
+        (like_yunohost / "yunohost").write_text('#!/bin/sh\necho "$1 é / $$"\n')
+    else:
+        (found,) = like_yunohost.parent.glob("lib/python3.*/site-packages/yunohost/app.py")
+        found.unlink()
+    answers = started(like_yunohost, "well", "fine")
+    assert [a["exit_code"] for a in answers.values()] == [0, 0]
+    assert len({a["stdout"].split()[3] for a in answers.values()}) == 2
