@@ -44,12 +44,7 @@ def validate(file: Path, form: str) -> None:
         _json(file, not errors, digest(inventory), [_as_json(j) for j in found])
     else:
         for judgement in found:
-            place = f"{judgement.path}: " if judgement.path else ""
-            dot = "" if judgement.message.endswith("?") else "."
-            click.echo(
-                f"{file}: {judgement.level} [{judgement.rule}] {place}{judgement.message}{dot} "
-                f"{judgement.remedy}."
-            )
+            click.echo(judgement.line(file))
         for entry in inventory.acknowledge:
             until = f" until {entry.until}" if entry.until else ""
             where = f" for {entry.path}" if entry.path else ""

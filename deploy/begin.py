@@ -49,7 +49,7 @@ def begin(host: Any, wanted: Host, inventory: Inventory) -> None:
         raise RefusedError(refusal)
     data = host.connector_data
     data["releve_note"] = lambda kind, **values: _note(host, kind, **values)
-    data["releve_placed"] = {}
+    data["releve_placed"], data["releve_placed_by"] = {}, {}
     _lock(host)
     memory = applied.parse(_read(host, f"cat -- {applied.PATH} 2>/dev/null || :").stdout)
     data["releve_applied"] = memory
@@ -81,6 +81,7 @@ def _note(host: Any, kind: str, **values: Any) -> None:
     data = host.connector_data
     if kind == "file":
         data["releve_placed"][values["path"]] = values["sha256"]
+        data["releve_placed_by"][values["path"]] = host.current_op_hash
     elif kind == "picture":
         # The first is what the last deploy is compared with, the last is what is remembered.
         if "releve_picture" not in data and (

@@ -36,7 +36,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
 import inventories.problems
 import roles
-from deploy.events import emit
+from deploy.events import LOST, emit
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from tools.shell import BusyError, Shell
@@ -201,10 +201,12 @@ class ReleveConnector(BaseConnector):
             self._answers[line] = result
         return result
 
-    def _lost(self, message: str) -> ConnectionError:
+    def _lost(self, message: str, *, session: bool = True) -> ConnectionError:
         """An error of the kind that pyinfra turns into a failed operation. Pyinfra only logs its
         text, so that it is kept for the report here."""
         self.host.connector_data["releve_error"] = message
+        if session:
+            self.host.connector_data[LOST] = True
         return ConnectionError(message)
 
     def outlast(self, argv: Sequence[str], stdin: bytes, *, timeout: float) -> Result:
@@ -284,7 +286,8 @@ class ReleveConnector(BaseConnector):
         try:
             self.connection.run(argv, stdin=content, timeout=timeout)
         except (SshError, CommandError) as error:
-            raise self._lost(f"{path}: {error}") from error
+            lost = not isinstance(error, CommandError)
+            raise self._lost(f"{path}: {error}", session=lost) from error
         if self.on_write is not None:
             self.on_write(path, content)
 
@@ -301,7 +304,7 @@ class ReleveConnector(BaseConnector):
         try:
             result = self.connection.run(("cat", "--", remote_filename), timeout=600)
         except (SshError, CommandError) as error:
-            raise self._lost(str(error)) from error
+            raise self._lost(str(error), session=not isinstance(error, CommandError)) from error
         with get_file_io(cast(IO[Any], filename_or_io), "wb") as target:
             target.write(result.stdout)
         return True

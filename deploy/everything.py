@@ -8,6 +8,7 @@ from pathlib import Path
 
 import roles
 from deploy import dns, signing
+from deploy.refusal import insist_valid
 from deploy.report import HostReport, Report
 from deploy.run import Listener, run, selection
 from inventories.model import Inventory
@@ -43,8 +44,9 @@ class Outcome:
 
 
 def plan(file: Path, *, limit: Sequence[str] = (), older: bool = False) -> Outcome:
-    """What would change. Raise as `run` does."""
+    """What would change. Raise as `run` does, and InvalidError."""
     inventory = roles.load(file)
+    insist_valid(inventory, file)
     only = _services(inventory, limit)
     found = dns.plan(inventory, only, _keys(file, inventory, only))
     return Outcome(run(file, limit=limit, dry=True, older=older), found)
@@ -55,11 +57,18 @@ def deploy(
     *,
     limit: Sequence[str] = (),
     older: bool = False,
+    valid: bool = True,
     on_progress: Listener | None = None,
 ) -> Outcome:
     """Install and configure, then DNS, then activate: a certificate is only issued for a name
-    that leads here. When DNS is right already, all of it is one run. Raise as `run` does."""
+    that leads here. When DNS is right already, all of it is one run.
+
+    Names of hosts and services that failed stay where they are; the others go on. Raise as `run`
+    does, and InvalidError for an inventory with errors unless `valid` is False: whoever has lost
+    a host does not stop half-way for a decision that is out of date."""
     inventory = roles.load(file)
+    if valid:
+        insist_valid(inventory, file)
     only = _services(inventory, limit)
     secrets = _keys(file, inventory, only)
     zones = dns.plan(inventory, only, secrets)
@@ -70,19 +79,24 @@ def deploy(
     first = run(
         file, stages=("install", "configure"), limit=limit, older=older, on_progress=on_progress
     )
-    if new:
-        zones = dns.plan(inventory, only, _keys(file, inventory, only))
-    ready = [name for name, host in first.hosts.items() if host.ok]
-    served = {inventory.services[s].host for s in only}
-    if served <= set(ready):
-        say = on_progress or (lambda _host, _message: None)
-        zones = dns.apply(zones, Secrets.open(file), lambda text: say("DNS", text))
+    ready = [name for name, host in first.hosts.items() if host.reached_end]
+    broken = first.broken
+    well = [s for s in only if inventory.services[s].host in ready and s not in broken]
+    if new or len(well) < len(only):
+        zones = dns.plan(inventory, well, _keys(file, inventory, well))
+    say = on_progress or (lambda _host, _message: None)
+    zones = dns.apply(zones, Secrets.open(file), lambda text: say("DNS", text))
     if not ready:
         return Outcome(first, zones)
     # Names of services stay: they also say which services of a host to leave alone.
     rest = [n for n in limit if n in ready or inventory.services.get(n) in _on(inventory, ready)]
     second = run(
-        file, stages=("activate",), limit=rest or ready, older=older, on_progress=on_progress
+        file,
+        stages=("activate",),
+        limit=rest or ready,
+        older=older,
+        leave=broken,
+        on_progress=on_progress,
     )
     return Outcome(merged(first, second), zones)
 
@@ -112,6 +126,7 @@ def merged(first: Report, second: Report) -> Report:
             continue
         two.changes[:0] = one.changes
         two.warnings[:0] = one.warnings
+        two.services = {**one.services, **two.services}
         two.drift, two.drift_since, two.by_hand = one.drift, one.drift_since, one.by_hand
         hosts[name] = two
     return Report(

@@ -11,6 +11,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from deploy import applied, begin
+from deploy.events import failed_services
 from platforms import ops
 
 
@@ -26,7 +27,13 @@ def remember() -> Generator[FileUploadCommand, None, None]:
     """Write down what was applied, if that is not written there yet. The last operation."""
     data = host.connector_data
     before: applied.Applied = data["releve_applied"]
-    placed = dict(data["releve_placed"])
+    owners, failed = data.get("releve_owners", {}), failed_services(host)
+    # A service that failed may have placed some of its files or none: what they were stays known.
+    placed = {
+        path: digest
+        for path, digest in data["releve_placed"].items()
+        if owners.get(data["releve_placed_by"][path]) not in failed
+    }
     entry = applied.after(
         before,
         digest=data["releve_digest"],

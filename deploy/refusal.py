@@ -1,9 +1,34 @@
-"""Why a host is not deployed to, in words. Pure."""
+"""Why an inventory or a host is not deployed to, in words. Pure."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import roles
 from inventories.model import Host, Inventory
 from roles.registry import HOSTS, SERVICES
+
+
+class InvalidError(Exception):
+    """An inventory with errors that `releve validate` names is not deployed."""
+
+    exit_code = 64
+
+
+def errors_of(inventory: Inventory, file: Path) -> tuple[str, ...]:
+    """Every error of the judgement, as `releve validate` prints it."""
+    return tuple(one.line(file) for one in roles.judge(inventory, file) if one.level == "error")
+
+
+def insist_valid(inventory: Inventory, file: Path) -> None:
+    """Raise InvalidError with every error of the judgement."""
+    if errors := errors_of(inventory, file):
+        raise InvalidError(
+            "this inventory is not deployed, and nothing was changed:\n"
+            + "\n".join(errors)
+            + "\nMend that; or, if people decided to live with it, say so in an [[acknowledge]] "
+            "with the rule, a name, a date and the reason."
+        )
 
 
 def misplaced(host: Host, inventory: Inventory) -> str:

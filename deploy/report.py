@@ -17,10 +17,20 @@ class Change:
     details: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A service that failed, at which operation, and why. What its host has beside it went on."""
+
+    operation: str
+    error: str
+
+
 @dataclass
 class HostReport:
-    """One host. `drift`: (path, "changed" or "removed") by hand since `drift_since`. `by_hand`:
-    what else was, in the platform's words, and how to keep it."""
+    """One host. `state` and what follows it speak of the host itself, `services` of those of its
+    services (by id) that failed while the rest of it went on. `drift`: (path, "changed" or
+    "removed") by hand since `drift_since`. `by_hand`: what else was, in the platform's words, and
+    how to keep it."""
 
     host: str
     state: State = "ok"
@@ -28,6 +38,7 @@ class HostReport:
     operation: str = ""  # the one that failed
     error: str = ""
     remedy: str = ""
+    services: dict[str, Failure] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     unremembered: bool = False  # in a plan: this inventory is not the one written down there
     drift: tuple[tuple[str, str], ...] = ()
@@ -36,6 +47,11 @@ class HostReport:
 
     @property
     def ok(self) -> bool:
+        return self.reached_end and not self.services
+
+    @property
+    def reached_end(self) -> bool:
+        """Whether the host itself was done, whatever became of single services."""
         return self.state == "ok"
 
     @property
@@ -60,6 +76,11 @@ class Report:
         return all(host.ok for host in self.hosts.values())
 
     @property
+    def broken(self) -> tuple[str, ...]:
+        """Services that failed, by id."""
+        return tuple(name for host in self.hosts.values() for name in host.services)
+
+    @property
     def changed(self) -> bool:
         return any(host.changed for host in self.hosts.values())
 
@@ -70,7 +91,7 @@ class Report:
         The worst comes first: a failure, then an unreachable host, then a busy one.
         """
         states = {host.state for host in self.hosts.values()}
-        if states & {"failed", "refused"}:
+        if states & {"failed", "refused"} or self.broken:
             return 1
         if "unreachable" in states:
             return 69

@@ -21,7 +21,7 @@ from typing import IO, Any
 import roles
 from deploy import keys
 from deploy.refusal import misplaced
-from deploy.report import Change, HostReport, Report
+from deploy.report import Change, Failure, HostReport, Report
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
@@ -33,6 +33,8 @@ Listener = Callable[[str, str], None]
 # Our own bookkeeping: neither a change of the host nor worth a line.
 _REMEMBER = "Remember what was applied"
 _SILENT = frozenset((_REMEMBER, "Wait for the other hosts"))
+
+_SILENCE = "it ended with an error and said nothing"
 
 _REMEDY = {
     "unreachable": "Check that it runs and that you reach it, then run this again.",
@@ -76,11 +78,13 @@ def run(
     limit: Sequence[str] = (),
     dry: bool = False,
     older: bool = False,
+    leave: Collection[str] = (),
     on_progress: Listener | None = None,
 ) -> Report:
     """Bring the hosts to what the inventory says; with `dry`, only find out what that would be.
 
-    `stages`: some of install, configure, activate. `limit`: names of hosts or services.
+    `stages`: some of install, configure, activate. `limit`: names of hosts or services. `leave`:
+    services that are left alone.
     `older`: go back to an inventory that was applied before the last one.
     `on_progress(host, message)` is called while it runs, from this thread.
     Raise InventoryError, UsageError, or what opening the secrets raises; what happens to a host
@@ -111,6 +115,7 @@ def run(
         **os.environ,
         "RELEVE_STAGES": ",".join(stages),
         "RELEVE_SERVICES": ",".join(only),
+        "RELEVE_LEAVE": ",".join(leave),
         "PYINFRA_PROGRESS": "off",
     }
     environment.pop("RELEVE_OLDER", None)
@@ -218,9 +223,11 @@ def _take(
         name = event["name"].replace(" | ", ": ")
         if not event["ok"] and event["ignored"]:
             host.warnings.append(f"{name}: {event['error']}")
+        elif not event["ok"] and event["service"]:
+            host.services[event["service"]] = Failure(name, event["error"] or _SILENCE)
         elif not event["ok"]:
             host.operation = name
-            host.error = event["error"] or "it ended with an error and said nothing"
+            host.error = event["error"] or _SILENCE
             host.state = "failed"
             host.remedy = _REMEDY["failed"]
         elif event["changed"] and name not in _SILENT:

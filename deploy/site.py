@@ -3,7 +3,7 @@
     pyinfra @releve/inventories/atelier.toml deploy/site.py
 
 Which of the three stages run is in RELEVE_STAGES ("install,configure,activate", the default);
-RELEVE_SERVICES names the only services to touch (default: all).
+RELEVE_SERVICES names the only services to touch (default: all), RELEVE_LEAVE those to leave alone.
 
 Two rules of pyinfra shape this file. It orders operations per host, by place in the code, so
 the loops run over *all* roles and services of the inventory on every host, in the same order,
@@ -61,12 +61,18 @@ def duties(stage: str, wanted: Host, inventory: Inventory) -> None:
 def services(stage: str, wanted: Host, inventory: Inventory) -> None:
     """Queue the services of the host."""
     only = os.environ.get("RELEVE_SERVICES")
+    leave = os.environ.get("RELEVE_LEAVE", "").split(",")
     for role in host.loop(registry.SERVICES.values()):
         for service in host.loop([s for s in inventory.services.values() if s.role == role.name]):
             if service.host != wanted.id or (only and service.id not in only.split(",")):
                 continue
+            if service.id in leave:
+                continue
             module = module_of(role.on, wanted, f"{service.id} ({role.name})")
-            with host.deploy(f"{service.id} ({role.name})", None, None):
+            with (
+                host.deploy(f"{service.id} ({role.name})", None, None),
+                events.of_service(state, this_host(), service.id),
+            ):
                 getattr(module, stage)(service, inventory)
 
 

@@ -40,9 +40,20 @@ def result(report: Report) -> str:
     elif report.ok:
         lines.append(f"Done: {_count(good, 'host')} as the inventory says{but}.")
     else:
-        bad = ", ".join(host.host for host in report.hosts.values() if not host.ok)
+        bad = ", ".join(_undone(host) for host in report.hosts.values() if not host.ok)
         lines.append(f"Not done: {bad}. Done: {_count(good, 'host')}. Running it again continues.")
+        if any(host.reached_end for host in report.hosts.values()):
+            lines.append(
+                "What is done has this inventory now: to go back to the one before on all of it, "
+                "deploy that one with --older."
+            )
     return "\n".join(lines) + "\n"
+
+
+def _undone(host: HostReport) -> str:
+    if host.reached_end:
+        return f"{', '.join(host.services)} on {host.host}"
+    return host.host
 
 
 def _host(host: HostReport, verb: str, *, details: bool = True) -> list[str]:
@@ -56,7 +67,12 @@ def _host(host: HostReport, verb: str, *, details: bool = True) -> list[str]:
         if details:
             lines += [f"      {line}" for text in change.details for line in text.splitlines()]
     lines += [f"  warning: {line}" for text in host.warnings for line in text.splitlines()]
-    if not host.ok:
+    for service, failure in host.services.items():
+        lines.append(f"  {service} failed at {failure.operation!r}:")
+        lines += [f"      {line}" for line in failure.error.splitlines()]
+    if host.services and host.reached_end:
+        lines.append("  The rest of the host went on. Fix that and run this again.")
+    if not host.reached_end:
         where = f" at {host.operation!r}" if host.operation else ""
         lines.append(f"  {host.state}{where}:")
         lines += [f"      {line}" for line in host.error.splitlines()]

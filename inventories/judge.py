@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -29,6 +30,12 @@ class Judgement:
     path: str
     message: str
     remedy: str
+
+    def line(self, file: Path) -> str:
+        """As one line for people. `file`: where the inventory lies."""
+        place = f"{self.path}: " if self.path else ""
+        dot = "" if self.message.endswith("?") else "."
+        return f"{file}: {self.level} [{self.rule}] {place}{self.message}{dot} {self.remedy}."
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,12 @@ def _insist_deployed(report: Report, what: str) -> None:
                 part for part in (f"{host.host}:", host.operation, host.error, host.remedy) if part
             )
             for host in report.hosts.values()
-            if not host.ok
+            if not host.reached_end
+        ]
+        said += [
+            f"{host.host}: {failure.operation} {failure.error}"
+            for host in report.hosts.values()
+            for failure in host.services.values()
         ]
         raise RecoveryError(f"{what} did not succeed. {' / '.join(said)}")
 
@@ -68,7 +73,7 @@ def _insist_deployed(report: Report, what: str) -> None:
 def deploy_everything(file: Path, progress: Progress) -> None:
     """The whole deploy with DNS, as `releve deploy --yes` does it. Raise RecoveryError."""
     done = everything.deploy(
-        file, on_progress=lambda host, message: progress(f"  {host}: {message}")
+        file, valid=False, on_progress=lambda host, message: progress(f"  {host}: {message}")
     )
     _insist_deployed(done.report, "The deploy")
     if done.zones:
@@ -185,6 +190,7 @@ def activate(file: Path, host_id: str, progress: Progress) -> None:
     done = everything.deploy(
         file,
         limit=[host_id],
+        valid=False,
         on_progress=lambda host, message: progress(f"  {host}: {message}"),
     )
     _insist_deployed(done.report, "Activating")

@@ -26,6 +26,7 @@ from tests.lab.house import House
 from tools import ssh
 
 pytestmark = pytest.mark.lab
+CRON = "/etc/cron.d/releve-backup"
 
 
 @pytest.fixture
@@ -284,12 +285,30 @@ def test_a_host_that_fails_says_where_and_the_others_go_on(house: House) -> None
     assert run(house.file, limit=["monts"]).ok
 
 
+def test_a_service_that_fails_leaves_its_neighbours_and_the_copies_alone(house: House) -> None:
+    # A folder where a file of the site must be; a neighbour and the nightly run lack something.
+    broken, others = "/etc/wordpress/fpm-blog.conf", ("/etc/nginx/releve/pad", CRON)
+    house.on("monts", "sh", "-c", 'rm -- "$@" && mkdir -p -- "$1/x"', "sh", broken, *others)
+    report = run(house.file, limit=["monts"])
+    monts = report.hosts["monts"]
+    assert (monts.state, monts.ok, report.exit_code) == ("ok", False, 1)
+    assert list(monts.services) == ["blog"]
+    assert broken in monts.services["blog"].error
+    house.on("monts", "ls", *others)
+    assert not any("blog" in change.operation for change in monts.changes)
+    # What it could not place was not remembered as placed.
+    house.on("monts", "rm", "-r", "--", broken)
+    mended = run(house.file, limit=["monts"]).hosts["monts"]
+    assert (mended.ok, mended.drift) == (True, ())
+    house.on("monts", "ls", broken)
+
+
 @pytest.fixture(scope="module")
 def newcomer(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One more host, blank, with a site; the inventory in which it stands. Its first deploy was
     killed in the middle, the second went as far as one goes before DNS names the host."""
     file = house.copy(tmp_path_factory.mktemp("newcomer") / "newcomer.toml")
-    blank = house.lab.blank("neuf", datacenter="NTE").model_copy(update={"repository": "coffre"})
+    blank = house.lab.blank("neuf", datacenter="PAR").model_copy(update={"repository": "coffre"})
     site = house.service("journal").model_copy(
         update={"id": "neuf", "host": "neuf", "url": "https://neuf.atelier.example"}
     )
