@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,11 @@ def fetch(connection: Connection, repository: Repository, host_id: str) -> dict[
     )
 
 
-def is_signed(receipt: Receipt, key: str) -> bool:
-    """Whether `key` ("TYPE BASE64") signed the receipt; `ssh-keygen` says so."""
-    parts = key.split()
-    if len(parts) < 2:
-        return False
+def is_signed(receipt: Receipt, keys: Sequence[str]) -> bool:
+    """Whether one of `keys` ("TYPE BASE64") signed the receipt; `ssh-keygen` says so."""
     with tempfile.TemporaryDirectory(prefix="releve-receipt-") as name:
         allowed, signature = Path(name, "allowed"), Path(name, "signature")
-        allowed.write_text(f"host {parts[0]} {parts[1]}\n")
+        allowed.write_text("".join(f"host {key}\n" for key in keys))
         signature.write_text(receipt.signature)
         ended = subprocess.run(
             [

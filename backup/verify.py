@@ -9,8 +9,9 @@ from datetime import datetime
 
 from backup.errors import BackupError
 from backup.prune import doubt
-from backup.receipts import Receipt, is_signed
+from backup.receipts import Receipt
 from backup.repository import Opened
+from backup.trust import Trust
 from tools.restic import Snapshot
 
 MANIFEST = "/var/lib/releve/stage/manifest.json"
@@ -32,15 +33,15 @@ class Verdict:
         return not self.problems
 
 
-def judge_receipt(snapshot: Snapshot, receipts: Mapping[str, Receipt], key: str | None) -> str:
+def judge_receipt(snapshot: Snapshot, receipts: Mapping[str, Receipt], trust: Trust) -> str:
     """What is wrong with the receipt of a snapshot, or ""."""
     run = snapshot.values("run")
     receipt = receipts.get(run[0]) if run else None
     name = f"snapshot {snapshot.short} of {snapshot.time:%Y-%m-%d %H:%M}"
     if receipt is None:
         return f"{name} has no receipt: its run was broken off, or somebody else made it"
-    if key is not None and not is_signed(receipt, key):
-        return f"{name}: its receipt is not signed by this host's receipt key"
+    if trust.knows(receipt) and not trust.accepts(receipt):
+        return f"{name}: its receipt is not signed with the receipt key noted for this host"
     claimed = str(receipt.body.get("snapshot") or "")
     if not claimed or not snapshot.id.startswith(claimed):
         return f"{name}: its receipt speaks of another snapshot ({claimed or 'none'})"
@@ -50,7 +51,7 @@ def judge_receipt(snapshot: Snapshot, receipts: Mapping[str, Receipt], key: str 
 def verify(
     opened: Opened,
     receipts: Mapping[str, Receipt],
-    key: str | None,
+    trust: Trust,
     now: datetime,
     *,
     read: str | None = None,
@@ -59,8 +60,8 @@ def verify(
     """Check one host's copies.
 
     `read`: how much of the data to read back and verify, as restic says it ("5%", "2G", "1/12");
-    None checks the structure only. `newest`: how many manifests are read. `key`: the host's
-    receipt key, None when it is not known (said in the notes).
+    None checks the structure only. `newest`: how many manifests are read. `trust`: the host's
+    receipt keys; where none is known the notes say so.
     Raise BusyError, UnreachableError, BackupError when the repository does not open.
     """
     snapshots = opened.snapshots()
@@ -72,14 +73,19 @@ def verify(
         if error.exit_code != 1:
             raise
         problems.append(f"the repository is damaged: {error}")
-    if key is None:
-        notes.append("signatures were not checked: this host's receipt key is not known")
+    if trust.problem:
+        problems.append(trust.problem)
     odd = {s.id: why for s in snapshots if (why := doubt(s, now))}
     problems += [f"snapshot {i[:8]}: {why}" for i, why in odd.items()]
     for snapshot in [s for s in snapshots if s.id not in odd][-newest:]:
-        wrong = judge_receipt(snapshot, receipts, key)
+        wrong = judge_receipt(snapshot, receipts, trust)
         if not wrong:
             receipt = receipts[snapshot.values("run")[0]]
+            if not trust.knows(receipt):
+                notes.append(
+                    f"snapshot {snapshot.short}: its signature was not checked, for this host's "
+                    "receipt key of that time is not known"
+                )
             try:
                 data = opened.run("dump", "--no-lock", snapshot.id, MANIFEST)
             except BackupError as error:

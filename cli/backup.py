@@ -55,22 +55,6 @@ def _receipts(inventory: Inventory, host: str) -> Mapping[str, Receipt]:
         return receipts.fetch(session, where, host)
 
 
-def _receipt_key(inventory: Inventory, host: str, secrets: Secrets) -> str | None:
-    """The key written down in the secrets, else what the host says now, else None."""
-    from inventories.access import ssh_target
-    from tools import ssh
-
-    name = f"host.{host}.receipt"
-    if name in secrets:
-        return secrets.get(name)
-    try:
-        with ssh.session(ssh_target(inventory.hosts[host])) as session:
-            said = session.run(("cat", "/etc/releve/receipt-key.pub")).stdout.decode()
-    except (ssh.SshError, ssh.CommandError):
-        return None
-    return said.strip() or None
-
-
 @backup.command("run", short_help="Have hosts save themselves now.")
 @_FILE
 @_HOSTS
@@ -190,6 +174,7 @@ def verify(file: Path, hosts: tuple[str, ...], read: str | None, newest: int) ->
     """Check the repositories of FILE, the hosts' signed receipts, and the manifests."""
     from datetime import UTC, datetime
 
+    from backup import trust
     from backup.repository import open_repository, protected
     from backup.verify import verify as look
 
@@ -197,9 +182,9 @@ def verify(file: Path, hosts: tuple[str, ...], read: str | None, newest: int) ->
     worst = 0
     for name in protected(inventory, hosts):
         receipts = _receipts(inventory, name)
-        key = _receipt_key(inventory, name, secrets)
+        trusted = trust.look(inventory.hosts[name], secrets)
         with open_repository(inventory, name, secrets) as opened:
-            found = look(opened, receipts, key, datetime.now(UTC), read=read, newest=newest)
+            found = look(opened, receipts, trusted, datetime.now(UTC), read=read, newest=newest)
         for problem in found.problems:
             click.echo(f"releve: {name}: {problem}", err=True)
         for note in found.notes:
@@ -224,7 +209,8 @@ def prune(file: Path, hosts: tuple[str, ...], dry_run: bool, yes: bool) -> int:
     """
     from datetime import UTC, datetime
 
-    from backup import receipts as receipt_file
+    from backup import trust
+    from backup.errors import BackupError
     from backup.prune import apply, plan
     from backup.repository import of_host, open_repository, protected
 
@@ -232,14 +218,16 @@ def prune(file: Path, hosts: tuple[str, ...], dry_run: bool, yes: bool) -> int:
     for name in protected(inventory, hosts):
         _, repository = of_host(inventory, name)
         receipts = _receipts(inventory, name)
-        key = _receipt_key(inventory, name, secrets)
+        trusted = trust.look(inventory.hosts[name], secrets)
+        if trusted.problem:
+            raise BackupError(f"{name}: nothing was removed: {trusted.problem}")
         with open_repository(inventory, name, secrets) as opened:
             snapshots = opened.snapshots()
             good = {
                 s.id
                 for s in snapshots
                 for r in [receipts.get(next(iter(s.values("run")), ""))]
-                if r and r.ok and (key is None or receipt_file.is_signed(r, key))
+                if r and r.ok and (not trusted.knows(r) or trusted.accepts(r))
             }
             wanted = plan(snapshots, repository.keep, datetime.now(UTC), good)
             for snapshot, why in wanted.doubtful:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyinfra.api.command import StringCommand
 from pyinfra.api.operation import operation
-from pyinfra.context import host
+from pyinfra.context import host, state
 
 import agent
 from agent.plan import host_key, repository_address
@@ -21,6 +21,7 @@ AGENT = "/usr/local/lib/releve/agent.py"
 _UNITS = "/etc/systemd/system/"
 # What the repository was made with, so that `init` runs again when that changes.
 MARK = "/var/lib/releve/initialised"
+RECEIPT_KEY = "/etc/releve/receipt-key.pub"
 
 
 def _item(file: Any) -> ops.File:
@@ -90,4 +91,8 @@ def _initialise(mark: str) -> Generator[Any, None, None]:
         return
     ops.note("diff", path="", text="agent.py init: make the repository if there is none")
     yield StringCommand(AGENT, "init", _timeout=300)
+    # From here on it has run: pyinfra takes one command after the other.
+    public = host.get_fact(ops.Text, path=RECEIPT_KEY).strip() if state.is_executing else ""
+    if public:
+        ops.note("receipt key", key=public)
     yield ops.Placed(ops.File(MARK, f"{mark}\n".encode(), mode=0o600))

@@ -44,6 +44,7 @@ class HostReport:
     drift: tuple[tuple[str, str], ...] = ()
     drift_since: str = ""
     by_hand: tuple[str, ...] = ()
+    receipt_key: str = ""  # what it signs receipts with, when that was just made
 
     @property
     def ok(self) -> bool:

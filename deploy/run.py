@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import roles
+from agent import receipt_key
 from deploy import keys
 from deploy.refusal import misplaced
 from deploy.report import Change, Failure, HostReport, Report
@@ -122,6 +123,9 @@ def run(
     if older:
         environment["RELEVE_OLDER"] = "1"
     _pyinfra(inventory_file, hosts, environment, report, on_progress)
+    # Opened again: the run itself may have kept secrets.
+    if any(host.receipt_key for host in report.hosts.values()):
+        _note_receipt_keys(inventory, report, Secrets.open(inventory_file))
     report.seconds = time.monotonic() - started
     return report
 
@@ -152,6 +156,29 @@ def _insist_new(inventory: Inventory, lacking: Collection[str]) -> None:
             "Put the right NAME.secrets.age beside NAME.toml; if it is lost: docs/operations.md, "
             '"A passphrase or a key is lost".'
         )
+
+
+def _note_receipt_keys(inventory: Inventory, report: Report, secrets: Secrets) -> None:
+    """Keep the keys with which hosts that were seen for the first time sign their receipts; warn of
+    a host that shows another than before. Its deploy went well all the same: what is in doubt is
+    whether its copies are its own, which `releve backup verify` refuses from now on."""
+    new = False
+    for host in report.hosts.values():
+        if not host.receipt_key:
+            continue
+        name = receipt_key.secret(host.host)
+        known = receipt_key.parse(secrets.get(name)) if name in secrets else ()
+        epoch = inventory.hosts[host.host].epoch
+        try:
+            now = receipt_key.seen(known, host.host, epoch, host.receipt_key)
+        except receipt_key.ChangedKeyError as error:
+            host.warnings.append(str(error))
+            continue
+        if now is not known:
+            secrets.set(name, receipt_key.render(now))
+            new = True
+    if new:
+        secrets.save()
 
 
 def _pyinfra(
@@ -237,6 +264,8 @@ def _take(
     elif kind == "warning":
         if event["message"] not in host.warnings:
             host.warnings.append(event["message"])
+    elif kind == "receipt key":
+        host.receipt_key = event["key"]
     elif kind == "secret":
         report.made_secrets = (*report.made_secrets, event["name"])
     elif kind == "progress":
