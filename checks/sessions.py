@@ -46,11 +46,8 @@ class NotReached(Exception):
 
 def has_key() -> bool:
     """Whether this machine could open a session at all: RELEVE_SSH_KEY, an SSH agent, or one of
-    the usual files."""
-    named = os.environ.get("RELEVE_SSH_KEY")
-    if named:
-        return Path(named).expanduser().is_file()
-    if os.environ.get("SSH_AUTH_SOCK"):
+    the usual files. Whoever names a key wants it used: that it is none is found out, and told."""
+    if os.environ.get("RELEVE_SSH_KEY") or os.environ.get("SSH_AUTH_SOCK"):
         return True
     folder = Path("~/.ssh").expanduser()
     return any((folder / name).is_file() for name in ("id_ed25519", "id_rsa", "id_ecdsa"))
@@ -65,10 +62,13 @@ def ask_hosts(addresses: Mapping[str, str], *, as_watch: bool) -> Ask:
     def ask(host: Host, argv: Sequence[str], deadline: float) -> bytes:
         if not has_key():
             raise NoKey("this machine has no SSH key; name one in RELEVE_SSH_KEY")
-        from inventories.access import ssh_target, watch_user
+        from inventories.access import KeyFileError, ssh_target, watch_user
         from tools import ssh
 
-        target = ssh_target(host)
+        try:
+            target = ssh_target(host)
+        except KeyFileError as error:
+            raise NotReached(str(error), "unknown") from None
         target = replace(
             target,
             address=addresses.get(host.id, target.address),
@@ -114,9 +114,13 @@ def ask_repositories(
     """
 
     def ask(repository: Repository, host: str, deadline: float) -> list[Stored] | None:
+        from inventories.access import KeyFileError
         from tools import ssh
 
-        target = _repository_target(inventory, repository, addresses, as_watch)
+        try:
+            target = _repository_target(inventory, repository, addresses, as_watch)
+        except KeyFileError:
+            return None
         if target is None or target.host_key is None or not has_key():
             return None
         deadline = min(deadline, time.monotonic() + STORED_SECONDS)

@@ -128,6 +128,27 @@ def test_a_well_service_is_well_and_inside_looks_are_skipped_without_a_key(
 
 
 @pytest.mark.parametrize(
+    ("text", "said"), [("ssh-ed25519 AAAA me", "without .pub"), (None, "is not there")]
+)
+def test_a_key_that_is_none_hides_nothing_that_needs_no_key(
+    zone: Zone, trust: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    text: str | None, said: str,
+) -> None:  # fmt: skip
+    zone.records = {(NAME, "A"): (300, "127.0.0.1")}
+    key = tmp_path / "key.pub"
+    if text:
+        key.write_text(text)
+    monkeypatch.setenv("RELEVE_SSH_KEY", str(key))
+    found = checks_run.run(inventory(zone, 1), trust.parent, only=["pads.dns", "web1.*"]).results
+    seen = levels(found)
+    assert (seen.pop("pads.dns"), seen.pop("web1.ssh")) == ("ok", "unknown")
+    assert set(seen.values()) == {"skipped"}
+    assert f"{key}" in messages(found)["web1.ssh"]
+    assert said in messages(found)["web1.ssh"]
+    assert exit_code(found) == 3
+
+
+@pytest.mark.parametrize(
     ("records", "level", "said"),
     [
         ({(NAME, "A"): (300, "127.0.0.9")}, "critical", "127.0.0.9; the inventory says 127.0.0.1"),
