@@ -9,6 +9,12 @@ class BackupError(Exception):
     exit_code = 1
 
 
+class UsageError(BackupError):
+    """What was asked for does not fit the inventory."""
+
+    exit_code = 64
+
+
 class UnreachableError(BackupError):
     """A host cannot be reached."""
 

@@ -42,7 +42,9 @@ def parse(host: str, exit_code: int, stdout: bytes, stderr: bytes) -> dict[str, 
     reason = answer.get("error") if isinstance(answer, dict) else None
     if exit_code == _BUSY:
         raise BusyError(f"{host}: {reason or ' / '.join(said[-2:])}")
-    if exit_code == 127 or (exit_code != 0 and answer is None and "not found" in " ".join(said)):
+    # As sh and systemd-run say it.
+    lacking = any(words in " ".join(said) for words in ("not found", "Failed to find executable"))
+    if exit_code == 127 or (exit_code != 0 and answer is None and lacking):
         raise BackupError(f"{host} has no agent yet: run `releve deploy` for it first")
     if not isinstance(answer, dict):
         raise BackupError(

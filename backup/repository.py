@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.plan import ALIAS, host_key, known_hosts, repository_address
-from backup.errors import BackupError, BusyError, UnreachableError
+from backup.errors import BackupError, BusyError, UnreachableError, UsageError
 from inventories.access import ssh_key_file, ssh_target
 from inventories.model import Host, Inventory, Repository
 from inventories.secrets import Secrets
@@ -91,17 +91,17 @@ def folder(repository: Repository) -> str:
 
 
 def of_host(inventory: Inventory, host_id: str) -> tuple[Host, Repository]:
-    """The host and its repository. Raise BackupError when there is no such host, or no copies."""
+    """The host and its repository. Raise UsageError when there is no such host, or no copies."""
     host = inventory.hosts.get(host_id)
     if host is None:
-        raise BackupError(f"{host_id} is no host of the inventory: {', '.join(inventory.hosts)}")
+        raise UsageError(f"{host_id} is no host of the inventory: {', '.join(inventory.hosts)}")
     if host.repository is None:
-        raise BackupError(f"{host_id} has no repository in the inventory: there are no copies")
+        raise UsageError(f"{host_id} has no repository in the inventory: there are no copies")
     return host, inventory.repositories[host.repository]
 
 
 def protected(inventory: Inventory, limit: Sequence[str] = ()) -> tuple[str, ...]:
-    """The hosts that are saved, or those of them that were named. Raise BackupError."""
+    """The hosts that are saved, or those of them that were named. Raise UsageError."""
     for name in limit:
         of_host(inventory, name)
     return tuple(limit) or tuple(h.id for h in inventory.hosts.values() if h.repository)
@@ -166,8 +166,8 @@ def server_words(repository: Repository, user: str) -> tuple[str, ...]:
 def open_repository(inventory: Inventory, host_id: str, secrets: Secrets) -> Iterator[Opened]:
     """Open the repository of a host with the operators' recovery password.
 
-    Raise BackupError when the repository's host key is not known, MissingSecret without the
-    password. Nothing is sent before the first restic command.
+    Raise BackupError when the repository's host key is not known, and before the host's first
+    deploy. Nothing is sent before the first restic command.
     """
     _, repository = of_host(inventory, host_id)
     to = target(inventory, repository)
@@ -179,6 +179,11 @@ def open_repository(inventory: Inventory, host_id: str, secrets: Secrets) -> Ite
         )
     if shutil.which("restic") is None:
         raise BackupError("restic is not installed on this machine: apt install restic")
+    if f"host.{host_id}.recovery" not in secrets:
+        raise BackupError(
+            f"{host_id} has no copies yet: run `releve deploy` for it first. If it was deployed "
+            f"before, {secrets.file} is not the file that was there then."
+        )
     password = secrets.get(f"host.{host_id}.recovery")
     with tempfile.TemporaryDirectory(prefix="releve-", dir=memory_folder()) as name:
         place = Path(name)

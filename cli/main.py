@@ -87,7 +87,7 @@ def explain(error: Exception) -> tuple[int, str]:
         return INTERRUPTED, "releve: stopped by Ctrl-C"
     if isinstance(error, click.UsageError):
         context = f"{error.ctx.get_usage()}\n" if error.ctx else ""
-        hint = f" See: {error.ctx.command_path} --help" if error.ctx else ""
+        hint = f"\nSee: {error.ctx.command_path} --help" if error.ctx else ""
         return USAGE, f"{context}releve: {error.format_message()}{hint}"
     if isinstance(error, click.ClickException):
         return error.exit_code, f"releve: {error.format_message()}"

@@ -55,7 +55,9 @@ def target(text: str, host_key: str | None, key_file: Path | None) -> Target:
             "Compare it with /etc/ssh/ssh_host_ed25519_key.pub on the provider's console. If it is "
             f"the same:\n    releve adopt {text} --host-key '{shown}'"
         )
-    return Target(match[2] or match[3], address, host_key, port, user, key_file)
+    return Target(
+        match[2] or match[3], address, host_key, port, user, key_file, told_by="--host-key"
+    )
 
 
 def _address(name: str, port: int) -> str:

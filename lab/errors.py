@@ -7,6 +7,12 @@ class LabError(Exception):
     exit_code = 1
 
 
+class Unknown(LabError):
+    """No lab, host or release has that name."""
+
+    exit_code = 64
+
+
 class Busy(LabError):
     """Another process holds the lock."""
 

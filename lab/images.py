@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lab import disks, mirrors, processes
-from lab.errors import LabError
+from lab.errors import Unknown
 from lab.locks import alone
 
 # What a hoster's fresh Debian has and our roles may count on; everything else is installed by a
@@ -52,7 +52,7 @@ def base(images: Path, release: str, progress: Progress) -> str:
     Takes about half a minute once. Raise LabError.
     """
     if release not in mirrors.RELEASES:
-        raise LabError(f"The lab has no release {release!r}, only {', '.join(mirrors.RELEASES)}")
+        raise Unknown(f"The lab has no release {release!r}, only {', '.join(mirrors.RELEASES)}")
     sources = mirrors.debian_sources(mirrors.read_all(mirrors.source_files()), release)
     dump = processes.run(("apt-config", "dump"), check=False).stdout.decode(errors="replace")
     options = mirrors.apt_options(dump, dict(os.environ))

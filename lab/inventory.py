@@ -9,7 +9,7 @@ from typing import Any
 
 from inventories.model import Certificates, Host, Inventory, Person, Repository, Zone
 from lab import inet
-from lab.errors import LabError
+from lab.errors import LabError, Unknown
 
 OPERATOR = "lab"
 TSIG_SECRET = "lab.tsig"  # noqa: S105 - the name of a secret, not its value
@@ -43,7 +43,7 @@ def to_boot(inventory: Inventory, only: Iterable[str] | None) -> tuple[Host, ...
     """
     wanted = list(inventory.hosts) if only is None else list(only)
     if unknown := [name for name in wanted if name not in inventory.hosts]:
-        raise LabError(f"The inventory has no host {', '.join(unknown)}")
+        raise Unknown(f"The inventory has no host {', '.join(unknown)}")
     hosts = tuple(inventory.hosts[name] for name in wanted)
     if other := [f"{h.id} ({h.platform})" for h in hosts if h.platform != "debian"]:
         raise LabError(

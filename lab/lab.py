@@ -26,7 +26,7 @@ from inventories import load
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
 from lab import disks, images, inet, keys, network, processes, settings, state
-from lab.errors import Busy, LabError, NotAllowed
+from lab.errors import Busy, LabError, NotAllowed, Unknown
 from lab.host import Machine
 from lab.inventory import TSIG_SECRET, Place, inside, to_boot, zones
 from lab.locks import alone
@@ -235,7 +235,7 @@ class Lab:
                 if name == _INET:
                     raise LabError("inet cannot be reset alone: reset() brings its zones back")
                 if name not in current.hosts:
-                    raise LabError(f"The lab {self.name} has no host {name}")
+                    raise Unknown(f"The lab {self.name} has no host {name}")
 
             def turn_back(name: str) -> None:
                 machine = self._machine(current, name)
@@ -393,7 +393,7 @@ class Lab:
     def _state(self) -> state.LabState:
         current = self._found()
         if current is None:
-            raise LabError(f"There is no lab {self.name}. Bring it up: releve lab up")
+            raise Unknown(f"There is no lab {self.name}. Bring it up: releve lab up")
         return current
 
     def _save(self, current: state.LabState) -> None:
@@ -404,7 +404,7 @@ class Lab:
         host = current.hosts.get(host_id)
         if host is None or host.gone:
             there = ", ".join(sorted(n for n, h in current.hosts.items() if not h.gone))
-            raise LabError(f"The lab {self.name} has no host {host_id}. There are: {there}")
+            raise Unknown(f"The lab {self.name} has no host {host_id}. There are: {there}")
         return host
 
     def _network(self, current: state.LabState) -> Network:

@@ -13,6 +13,7 @@ import secrets as random
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -172,7 +173,8 @@ def on_host(
             f"{address} shows the host key {ssh.scan(address)}. Compare it with what its console "
             "or its provider shows; if it is the same, give it with --host-key"
         )
-    ssh.connect(ssh_target(blank)).close()
+    steps.insist_key(host_key)
+    ssh.connect(replace(ssh_target(blank), told_by="--host-key")).close()
     with tempfile.TemporaryDirectory(prefix="releve-drill-") as folder:
         mine = Path(folder) / file.name
         dump(variant(loan.inventory, loan.host, blank), mine)

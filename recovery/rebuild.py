@@ -16,6 +16,7 @@ from pathlib import Path
 import roles
 from agent.plan import archived_duties
 from deploy import keys
+from deploy.refusal import errors_of
 from deploy.run import STAGES
 from inventories import edit
 from inventories.access import ssh_target
@@ -56,13 +57,33 @@ def new_place(
         place6 = IPv6Address(six) if six else None
     except ValueError as error:
         raise UsageError(f"{error}: give the new machine's IP addresses") from None
+    if host_key is not None:
+        steps.insist_key(host_key)
     if place == host.address:
+        given = (
+            ("--provider", provider, host.provider),
+            ("--datacenter", datacenter, host.datacenter),
+            ("--host-key", _bare(host_key), _bare(host.host_key)),
+        )
+        other = [
+            f"{option} ({there})" for option, said, there in given if said not in ("", None, there)
+        ]
+        if other:
+            raise UsageError(
+                f"the inventory has {host.id} at {place} already, with another {', '.join(other)}. "
+                "A rebuild that goes on takes its word: leave that out. If the inventory is wrong, "
+                "correct it and run `releve deploy`; if another machine is meant, give its address"
+            )
         host_key = host_key or host.host_key
         provider, datacenter = provider or host.provider, datacenter or host.datacenter
         place6 = place6 or host.address6
     if not provider or not datacenter:
         raise UsageError("say where the new machine stands: --provider and --datacenter")
     return NewPlace(place, host_key, provider, datacenter, place6)
+
+
+def _bare(key: str | None) -> str:
+    return " ".join((key or "").split()[:2])
 
 
 def insist_blank(inventory: Inventory, host: Host, place: NewPlace) -> None:
@@ -114,7 +135,8 @@ def moved(host: Host, place: NewPlace) -> bool:
 
 def _target(host: Host, place: NewPlace) -> ssh.Target:
     there = {"address": place.address, "port": place.port, "host_key": place.host_key}
-    return ssh_target(host.model_copy(update=there))
+    told_by = "" if place.host_key == host.host_key else "--host-key"
+    return replace(ssh_target(host.model_copy(update=there)), told_by=told_by)
 
 
 def move(file: Path, host: Host, place: NewPlace) -> Host:
@@ -231,7 +253,13 @@ def _after(
     Return what went wrong; none of it undoes the rebuild.
     """
     problems = []
-    others = [other for other in roles.load(file).hosts if other != host.id]
+    inventory = roles.load(file)
+    if errors := errors_of(inventory, file):
+        # A disaster is no time to refuse; the next deploy will.
+        progress("Before the next `releve deploy`, which refuses this inventory:")
+        for error in errors:
+            progress(f"  {error}")
+    others = [other for other in inventory.hosts if other != host.id]
     try:
         with watch.phase("fence", counted=False):
             said = fencing.stop_old(host, str(place.address))

@@ -161,6 +161,17 @@ def insist_not_ours(
             )
 
 
+def insist_key(host_key: str) -> None:
+    """Raise UsageError when --host-key is no public key."""
+    try:
+        ssh.parse_public_key(host_key)
+    except ValueError as error:
+        raise UsageError(
+            f"--host-key {host_key[:60]!r}: {error}. Give the line of "
+            "/etc/ssh/ssh_host_ed25519_key.pub from the machine's console"
+        ) from None
+
+
 def repository_host(inventory: Inventory, host: Host) -> Host | None:
     """The host that keeps this one's copies, when it is one of ours."""
     repository = inventory.repositories.get(host.repository or "")

@@ -47,6 +47,7 @@ class CommandError(SshError):
 class Target:
     """Whom to speak to. `host_key` is one line as in a .pub file; the comment is ignored.
 
+    `told_by` says where that line comes from, when it is not the inventory (an option, mostly).
     `key_file`: the private key to show; None asks the agent and the usual files. `others`: users
     to try, in this order, when the key does not open the door of `user`.
     """
@@ -58,6 +59,7 @@ class Target:
     user: str = "root"
     key_file: Path | None = None
     others: tuple[str, ...] = ()
+    told_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,19 @@ class _OnlyThisKey(paramiko.MissingHostKeyPolicy):
                 f"{self.target.name} ({self.target.address}) has no host_key in the inventory. "
                 f"It shows: {shown}. Compare that with the provider's console, then write it there."
             )
-        if parse_public_key(self.target.host_key) != key:
+        if parse_public_key(self.target.host_key) == key:
+            return
+        if self.target.told_by:
             raise HostKeyError(
-                f"{self.target.name} ({self.target.address}) shows another host key than the "
-                f"inventory says: {shown}. Either it was reinstalled (then write the new key into "
-                "the inventory), or somebody stands between: nothing was sent."
+                f"{self.target.name} ({self.target.address}) shows another host key than "
+                f"{self.target.told_by} says: {shown}. Compare it with what the console of that "
+                "machine shows, and give the line that is there: nothing was sent."
             )
+        raise HostKeyError(
+            f"{self.target.name} ({self.target.address}) shows another host key than the "
+            f"inventory says: {shown}. Either it was reinstalled (then write the new key into "
+            "the inventory), or somebody stands between: nothing was sent."
+        )
 
 
 class Connection:

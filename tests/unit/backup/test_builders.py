@@ -133,6 +133,18 @@ def test_excludes_are_counted_as_restic_reads_them(
     assert excluded([pattern])(path) is hit
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Failed to find executable /usr/local/lib/releve/agent.py: No such file or directory",
+        b"sh: 1: systemd-run: not found",
+    ],
+)
+def test_a_host_without_an_agent_was_not_deployed_yet(said: bytes) -> None:
+    with pytest.raises(BackupError, match="monts has no agent yet: run `releve deploy`"):
+        remote.parse("monts", 1, b"", said)
+
+
 def test_an_agent_that_was_killed_is_told_as_such() -> None:
     with pytest.raises(BackupError, match="stopped from outside"):
         remote.parse("monts", 137, b'{"undone": ["blog.0"]}\n', b"")

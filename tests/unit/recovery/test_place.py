@@ -1,0 +1,81 @@
+"""What a rebuild is told of the new machine, judged before anything is sent or changed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from dataclasses import replace
+
+import paramiko
+import pytest
+
+from backup.errors import BackupError
+from backup.repository import of_host, protected
+from inventories.model import Inventory
+from recovery.errors import UsageError
+from recovery.rebuild import new_place
+from tests.unit.inventories.examples import SECOND, good
+from tools import ssh
+
+WORDS = {"host_key": None, "provider": None, "datacenter": None}
+
+
+@pytest.fixture
+def inventory() -> Inventory:
+    document = good()
+    document["services"] = {}
+    return Inventory.model_validate(document)
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ({"datacenter": "PAR"}, r"--datacenter \(GRA\)"),
+        ({"provider": "Autre"}, r"--provider \(OVH\)"),
+        ({"host_key": SECOND}, r"--host-key \(ssh-ed25519"),
+    ],
+)
+def test_a_rebuild_that_goes_on_takes_the_word_of_the_inventory(
+    inventory: Inventory, said: dict[str, str], named: str
+) -> None:
+    host = inventory.hosts["monts"]
+    again = new_place(host, str(host.address), **WORDS)
+    assert (again.provider, again.datacenter, again.host_key) == ("OVH", "GRA", host.host_key)
+    same = {**WORDS, "datacenter": "GRA", "host_key": f"{host.host_key} root@monts"}
+    assert new_place(host, str(host.address), **same).datacenter == "GRA"
+    with pytest.raises(UsageError, match=named):
+        new_place(host, str(host.address), **{**WORDS, **said})
+
+
+def test_a_host_key_that_is_none_is_wrong_usage(inventory: Inventory) -> None:
+    words = {**WORDS, "provider": "p", "datacenter": "d", "host_key": "garbage"}
+    with pytest.raises(UsageError, match="--host-key 'garbage'"):
+        new_place(inventory.hosts["monts"], "192.0.2.9", **words)
+
+
+def test_unknown_hosts_and_hosts_without_copies_are_wrong_usage(inventory: Inventory) -> None:
+    for look in (lambda: protected(inventory, ["toto"]), lambda: of_host(inventory, "vigie")):
+        with pytest.raises(BackupError) as caught:
+            look()
+        assert caught.value.exit_code == 64
+
+
+def test_a_wrong_host_key_is_blamed_on_whoever_gave_it() -> None:
+    """A real handshake with a machine that shows a key of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server_key = paramiko.RSAKey.generate(2048)
+
+        def serve() -> None:
+            for _ in range(2):
+                transport = paramiko.Transport(listening.accept()[0])
+                transport.add_server_key(server_key)
+                transport.start_server(server=paramiko.ServerInterface())
+
+        threading.Thread(target=serve, daemon=True).start()
+        other = paramiko.RSAKey.generate(2048)
+        line = f"{other.get_name()} {other.get_base64()}"
+        target = ssh.Target("monts", "127.0.0.1", line, port=listening.getsockname()[1])
+        with pytest.raises(ssh.HostKeyError, match="than the inventory says"):
+            ssh.connect(target)
+        with pytest.raises(ssh.HostKeyError, match="than --host-key says: ssh-rsa"):
+            ssh.connect(replace(target, told_by="--host-key"))
