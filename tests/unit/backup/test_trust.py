@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.agent import canonical
+from agent.releve_agent.common import canonical
 from agent.receipt_key import ChangedKeyError, Known, parse, render, seen
 from backup.receipts import Receipt
 from backup.trust import Trust

@@ -76,6 +76,6 @@ def test_a_wrong_host_key_is_blamed_on_whoever_gave_it() -> None:
         line = f"{other.get_name()} {other.get_base64()}"
         target = ssh.Target("monts", "127.0.0.1", line, port=listening.getsockname()[1])
         with pytest.raises(ssh.HostKeyError, match="than the inventory says"):
-            ssh.connect(target)
+            ssh.connect(target, timeout=60)
         with pytest.raises(ssh.HostKeyError, match="than --host-key says: ssh-rsa"):
-            ssh.connect(replace(target, told_by="--host-key"))
+            ssh.connect(replace(target, told_by="--host-key"), timeout=60)
