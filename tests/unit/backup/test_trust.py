@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.releve_agent.common import canonical
 from agent.receipt_key import ChangedKeyError, Known, parse, render, seen
+from agent.releve_agent.common import canonical
 from backup.receipts import Receipt
 from backup.trust import Trust
 from backup.verify import judge_receipt
