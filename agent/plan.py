@@ -124,6 +124,7 @@ def _state(state: State) -> dict[str, Any]:
         "quiesce": [
             {"do": list(q.do), "undo": list(q.undo), "at_most": q.at_most} for q in state.quiesce
         ],
+        "mirrors": [{"path": m.path, "copy": m.copy, "make": list(m.make)} for m in state.mirrors],
         "archives": [
             {
                 **{k: list(getattr(a, k)) for k in ("parts", "lists", "claims", "room")},

@@ -146,6 +146,21 @@ class Quiesce:
 
 
 @dataclass(frozen=True)
+class Mirror:
+    """A folder whose files get other names and places while it is copied, and a second tree of
+    one moment that is saved in its stead, under its name.
+
+    `make` brings the tree `copy` up to date. It runs after the dumps: what was on its way is then
+    in a dump, in the tree, or in both. `copy` lies below the folder `path` and stays there from
+    run to run; when `make` fails the folder itself is saved, and the run is reported as failed.
+    """
+
+    path: str
+    copy: str
+    make: Argv
+
+
+@dataclass(frozen=True)
 class Around:
     """A program of the platform that gathers what it knows how to save, for one run of a host.
 
@@ -196,6 +211,7 @@ class State:
     dumps: tuple[Dump, ...] = ()
     excludes: tuple[str, ...] = ()
     quiesce: tuple[Quiesce, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
     archive: tuple[Archive, ...] = ()
     around: Around | None = None
     counts: Argv = ()  # prints one JSON object, name -> whole number

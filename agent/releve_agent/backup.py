@@ -60,6 +60,7 @@ class Part:
         self.name, self.plan = name, plan
         self.manifest: dict[str, Any] = {"role": plan.get("role"), "dumps": {}, "paths": {}}
         self.errors: list[str] = []
+        self.mirrored: dict[str, str] = {}  # path -> the tree that is saved in its stead
 
     def fail(self, text: str) -> None:
         self.errors.append(text)
@@ -79,6 +80,8 @@ def _plant(part: Part, run_id: str) -> None:
 
 def _ask(part: Part, what: str) -> dict[str, Any]:
     argv = part.plan.get(what)
+    if argv:
+        argv = [*as_mirrored(part.mirrored), *argv]
     found = json_of(argv, f"its {what} cannot be told") if argv else {}
     if not isinstance(found, dict):
         raise Failed(f"its {what} are not one JSON object")
@@ -116,7 +119,7 @@ def _dump(at: Root, part: Part, dump: Mapping[str, Any], still: Still) -> None:
 
 
 def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:
-    """Canary, counts, quiet, dumps, tallies of one service. Errors stay in `part`."""
+    """Canary, counts, quiet, dumps, mirrors, tallies of one service. Errors stay in `part`."""
     steps: list[Callable[[], None]] = []
 
     def versions() -> None:
@@ -136,20 +139,55 @@ def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:
         for dump in part.plan.get("dumps", ()):
             _dump(at, part, dump, still)
 
+    def mirrors() -> None:
+        for mirror in part.plan["mirrors"]:
+            done = run(mirror["make"], timeout=6 * 3600, tick=still.watch)
+            if done.code != 0:
+                raise Failed(
+                    f"{mirror['path']} was saved while people wrote to it, so that something may "
+                    f"be missing: no mirror of it could be made ({done.said()})"
+                )
+            part.mirrored[mirror["path"]] = mirror["copy"]
+
+    def counts_of_mirrors() -> None:
+        # Of what is saved, whatever people do meanwhile.
+        part.manifest["counts"] = part.manifest["counts_after"] = _ask(part, "counts")
+
     def paths() -> None:
         for path in part.plan["paths"]:
+            place = part.mirrored.get(path, "")
             try:
-                part.manifest["paths"][path] = tally(path, part.plan.get("excludes", ()))
+                part.manifest["paths"][path] = tally(path, part.plan.get("excludes", ()), place)
             except OSError as error:
                 raise Failed(f"{path} cannot be read: {error.strerror}") from None
 
-    steps = [lambda: _plant(part, run_id), versions, counts, hold, dumps, counts_after, paths]
+    steps = [lambda: _plant(part, run_id), versions]
+    if part.plan.get("mirrors"):
+        steps += [hold, dumps, mirrors, counts_of_mirrors, paths]
+    else:
+        steps += [counts, hold, dumps, counts_after, paths]
     for step in steps:
         try:
             step()
         except Failed as error:
             part.fail(str(error))
         still.watch()
+
+
+# Runs a command that sees each mirror in the place of its folder. What it mounts is its own, and
+# ends with it however it ends; the copy has the folder's name, as every copy before it.
+_AS_MIRRORED = """
+while [ "$1" != -- ]; do mount -n --bind -- "$1" "$2" || exit 1; shift 2; done
+shift; exec "$@"
+"""
+
+
+def as_mirrored(mirrored: Mapping[str, str]) -> list[str]:
+    """What to put before a command so that it reads mirrors (path -> tree) instead of folders."""
+    if not mirrored:
+        return []
+    pairs = [word for path, copy in sorted(mirrored.items()) for word in (copy, path)]
+    return ["unshare", "--mount", "--", "sh", "-c", _AS_MIRRORED, "mirrored", *pairs, "--"]
 
 
 def _restic_backup(
@@ -159,10 +197,12 @@ def _restic_backup(
     extra: Sequence[str],
     still: Still,
     around: Mapping[str, Any] | None = None,
+    mirrored: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], list[str], int]:
     """Save paths. Return restic's summary, the items it could not read, and its exit code.
 
-    `around` runs restic, with what it gathered added. Raise Failed when no snapshot was made.
+    `around` runs restic, with what it gathered added. `mirrored` is what stands for a path. Raise
+    Failed when no snapshot was made.
     """
     summary: dict[str, Any] = {}
     unreadable: list[str] = []
@@ -194,7 +234,8 @@ def _restic_backup(
         if stalled["since"] and time.monotonic() - stalled["since"] > STALL_S:
             raise Failed("stalled")
 
-    argv = restic_argv(source, own_epoch(at), "backup", "--json", *extra, "--", *paths)
+    argv = as_mirrored(mirrored or {})
+    argv += restic_argv(source, own_epoch(at), "backup", "--json", *extra, "--", *paths)
     if around:
         argv = [*around["argv"], "--", *argv]
     complaints = bytearray()
@@ -281,7 +322,8 @@ def backup(at: Root, plan: Mapping[str, Any], run_id: str | None = None) -> dict
         # The order and the names are always the same: restic finds the last run by them and
         # does not read unchanged files again.
         every = [*sorted(set(paths)), at.v("stage")]
-        summary, unreadable, _ = _restic_backup(at, source, every, extra, still, around)
+        mirrored = {k: v for part in parts for k, v in part.mirrored.items()}
+        summary, unreadable, _ = _restic_backup(at, source, every, extra, still, around, mirrored)
         receipt["snapshot"] = summary["snapshot_id"]
         receipt["bytes"] = summary.get("total_bytes_processed")
         receipt["bytes_added"] = summary.get("data_added")

@@ -53,9 +53,11 @@ def owner_names() -> Callable[[int, int], str]:
     return name
 
 
-def tally(path: str, patterns: Sequence[str] = ()) -> dict[str, Any]:
+def tally(path: str, patterns: Sequence[str] = (), place: str = "") -> dict[str, Any]:
     """What lies at a path: {"kind", "mode", "owner", "files", "folders", "others", "bytes",
-    "owners"}. Sizes are in bytes, of regular files only. Raise OSError."""
+    "owners"}. Sizes are in bytes, of regular files only. With `place`, what is counted lies there
+    and stands for the path. Raise OSError."""
+    shown, path = path, place or path
     name = owner_names()
     skip = excluded(patterns)
     top = os.lstat(path)
@@ -73,7 +75,7 @@ def tally(path: str, patterns: Sequence[str] = ()) -> dict[str, Any]:
             continue  # it went away while we looked
         with entries:
             for entry in entries:
-                if patterns and skip(entry.path):
+                if patterns and skip(shown + entry.path[len(path) :]):
                     continue
                 try:
                     about = entry.stat(follow_symlinks=False)

@@ -39,15 +39,18 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
 def state(service: Service, inventory: Inventory) -> State:
     """Mailboxes with their filters, accounts, the queue, certificates.
 
-    A mail in a Maildir is a file that appears in one step, so nothing stands still; what is being
-    written (tmp) and what Dovecot can make again is left out. The key that mails are signed with
-    is a secret beside the inventory, and so outlives the host and its copies.
+    Nothing stands still: a mirror of one moment is saved. What is being written (tmp) and what
+    Dovecot can make again is left out. The queue is saved before the mirror is made: a mail that
+    is delivered meanwhile is in both, never in neither. The key that mails are signed with is a
+    secret beside the inventory, and so outlives the host and its copies.
     """
     boxes = places.BOXES
     return State(
         paths=(boxes, *places.certificate_folders(service, inventory)),
         excludes=(
-            f"{boxes}/**/tmp",
+            f"{boxes}/{places.MIRROR}",
+            # Not of an account that is called so.
+            f"{boxes}/*/*/**/tmp",
             f"{boxes}/**/dovecot-uidlist.lock",
             f"{boxes}/**/dovecot-uidlist.tmp",
             f"{boxes}/**/dovecot.index*",
@@ -58,6 +61,7 @@ def state(service: Service, inventory: Inventory) -> State:
             Dump("accounts.sql", program("accounts-save"), program("accounts-load")),
             Dump("queue.tar", program("queue-save"), program("queue-load")),
         ),
+        mirrors=(places.mirror(boxes),),
         counts=program("counts"),
         versions=program("versions"),
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from inventories.model import Inventory, Service
 from platforms.debian import names
-from roles.interface import Argv
+from roles.interface import Argv, Mirror
 from roles.mail import settings as mail
 
 PROGRAM = "/usr/local/lib/releve/mail/mailhost.py"
@@ -19,6 +20,9 @@ ROOT = "/srv/mail"
 BOXES = f"{ROOT}/boxes"
 ACCOUNTS = f"{ROOT}/accounts"
 DATABASE = f"{ACCOUNTS}/accounts.sqlite"
+# What is saved in the stead of the mailboxes (files/mirror.py). Below them, so that it is on the
+# same disk wherever that is.
+MIRROR = ".releve"
 INDEXES = "/var/lib/releve-mail/index"
 LIMITS = "/var/lib/releve-mail/limit"
 DKIM_KEY = "/etc/rspamd/releve-dkim.key"
@@ -38,6 +42,13 @@ _UNITS_OF_SIZE = {"b": 1, "k": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 def size(quota: str) -> int:
     """Given "2G", return the bytes; "0", no limit, is 0."""
     return 0 if quota == "0" else int(quota[:-1]) * _UNITS_OF_SIZE[quota[-1]]
+
+
+def mirror(folder: str) -> Mirror:
+    """What is saved in the stead of a folder of Maildirs."""
+    copy = f"{folder}/{MIRROR}/tree"
+    program = str(PurePosixPath(PROGRAM).with_name("mirror.py"))
+    return Mirror(folder, copy, ("python3", "-IS", program, folder, copy))
 
 
 def program(*words: str) -> Argv:

@@ -18,10 +18,11 @@ from roles.interface import (
     Restore,
     State,
 )
-from roles.mail import probes
+from roles.mail import places, probes
 from roles.mail import settings as mail
 
 PROGRAM = "/usr/local/lib/releve/mail/post.py"
+BOXES = "/var/mail"
 UNITS = ("postfix.service", "dovecot.service", "opendkim.service")
 _START = 'for unit; do systemctl cat -- "$unit" >/dev/null 2>&1 || continue; '
 _START += 'systemctl start -- "$unit"; done'
@@ -65,12 +66,16 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
 
 
 def state(service: Service, inventory: Inventory) -> State:
-    """The mailboxes, with their filters (sievescript). A Maildir is consistent at every moment:
-    a mail is a file that appears in one step. Accounts, domains and DKIM keys come with the
-    server's own archive, and so do not lie here twice."""
+    """The mailboxes, with their filters (sievescript), as a mirror of one moment. Accounts,
+    domains and DKIM keys come with the server's own archive, and so do not lie here twice."""
     return State(
-        paths=("/var/mail",),
-        excludes=("/var/mail/*/dovecot.index*", gathering.mail_left_out()),
+        paths=(BOXES,),
+        excludes=(
+            f"{BOXES}/{places.MIRROR}",
+            f"{BOXES}/**/dovecot.index*",
+            gathering.mail_left_out(),
+        ),
+        mirrors=(places.mirror(BOXES),),
         counts=program("counts"),
         versions=program("versions"),
     )

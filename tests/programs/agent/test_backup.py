@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.programs.agent.conftest import Site
 
 
@@ -114,6 +116,30 @@ def test_what_was_held_still_serves_again_after_kill_9(site: Site) -> None:
     site.plan["services"]["forum"]["dumps"] = []
     assert site.agent("backup")["ok"] is True
     assert (folder / "files" / "page").read_text() == "hello"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts are root's")
+def test_a_mirror_is_saved_in_the_place_of_its_folder(site: Site) -> None:
+    folder = site.service("mail", excludes=[str(site.base / "srv/mail/files/.mirror")]) / "files"
+    copy = folder / ".mirror" / "tree"
+    # As somebody renames a file when the mirror was made.
+    script = 'rm -rf "$2"; mkdir -p "$2"; cp -al "$1"/page "$2"; mv "$1"/page "$1"/page:2,S'
+    make = ["sh", "-c", script, "make", str(folder), str(copy)]
+    site.plan["services"]["mail"]["mirrors"] = [
+        {"path": str(folder), "copy": str(copy), "make": make}
+    ]
+    site.agent("init")
+    assert site.agent("backup")["ok"] is True
+    assert (folder / "page:2,S").exists()
+    site.agent("restore", "--service=mail", "--replace", "--no-snapshot")
+    assert [file.name for file in folder.iterdir()] == ["page"]
+    # Without it something is saved all the same, and it is told.
+    site.plan["services"]["mail"]["mirrors"][0]["make"] = ["sh", "-c", "echo no room >&2; exit 1"]
+    receipt = site.agent("backup", code=1)
+    assert "no room" in receipt["services"]["mail"]["errors"][0]
+    (folder / "page").unlink()
+    site.agent("restore", "--service=mail", "--replace", "--no-snapshot")
+    assert [file.name for file in folder.iterdir()] == ["page"]
 
 
 def test_a_polite_stop_undoes_at_once(site: Site) -> None:
