@@ -45,6 +45,9 @@ _SUBMISSION = (
     "{ smtpd_recipient_restrictions = reject_non_fqdn_recipient, "
     "check_policy_service unix:private/limit, permit_sasl_authenticated, reject }",
     "milter_macro_daemon_name=ORIGINATING",
+    # A whole office writes from one address: what counts here is the account (limit.py).
+    "smtpd_client_message_rate_limit=0",
+    "smtpd_client_recipient_rate_limit=0",
 )
 _WELCOME = {
     "fr": "Serveur de courriel. Votre logiciel de courriel se règle tout seul : adresse complète, "
