@@ -191,7 +191,7 @@ def _pyinfra(
     site = Path(__file__).with_name("site.py")
     limits = [word for name in hosts for word in ("--limit", name)]
     argv = [
-        *(sys.executable, "-m", "pyinfra", f"@releve/{inventory_file.resolve()}", str(site)),
+        *(sys.executable, "-m", "deploy.start", f"@releve/{inventory_file.resolve()}", str(site)),
         *("--json", "--dry" if report.dry else "-y", *limits),
     ]
     reading, writing = os.pipe()

@@ -15,8 +15,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-import paramiko
+if TYPE_CHECKING:
+    # Read by those who open a session: most of what names a host opens none.
+    import paramiko
 
 
 class SshError(Exception):
@@ -74,6 +77,8 @@ def parse_public_key(line: str) -> paramiko.PKey:
     import base64
     import binascii
 
+    import paramiko
+
     parts = line.split()
     if len(parts) < 2:
         raise ValueError("a public key has a type and a base64 part")
@@ -83,7 +88,9 @@ def parse_public_key(line: str) -> paramiko.PKey:
         raise ValueError(f"not a public key: {error}") from None
 
 
-class _OnlyThisKey(paramiko.MissingHostKeyPolicy):
+class _OnlyThisKey:
+    """A policy of paramiko's: what is done when a host shows a key that is not in its list."""
+
     def __init__(self, target: Target) -> None:
         self.target = target
 
@@ -169,6 +176,8 @@ class Connection:
     def _exec(
         self, line: str, argv: Sequence[str], stdin: bytes, timeout: float, check: bool
     ) -> Result:
+        import paramiko
+
         deadline = time.monotonic() + timeout
         try:
             channel = self.open_channel()
@@ -253,8 +262,10 @@ def connect(target: Target, *, timeout: float = 10.0) -> Connection:
 
 
 def _connect(target: Target, timeout: float) -> Connection:
+    import paramiko
+
     client = paramiko.SSHClient()
-    client.set_missing_host_key_policy(_OnlyThisKey(target))
+    client.set_missing_host_key_policy(cast(Any, _OnlyThisKey(target)))
     try:
         sock = socket.create_connection((target.address, target.port), timeout=timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -302,6 +313,8 @@ def _connect(target: Target, timeout: float) -> Connection:
 
 def scan(address: str, port: int = 22, *, timeout: float = 10.0) -> str:
     """The ed25519 host key that a machine shows, "TYPE BASE64", unverified. Raise SshError."""
+    import paramiko
+
     try:
         with contextlib.closing(
             paramiko.Transport(socket.create_connection((address, port), timeout=timeout))
