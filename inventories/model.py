@@ -358,6 +358,8 @@ class Operator(Model):
     person: Name
     fullname: Line | None = None  # None: the name of the account
     domain: Domain | None = None  # of the mail address; None: the main domain
+    # The account was there before Relève. Not needed of one that is an admin already.
+    found: Flag = False
     absent: Flag = False  # no admin any more; the account stays
 
 
@@ -370,6 +372,7 @@ class Mailbox(Model):
     aliases: tuple[Mail, ...] | None = None
     forward: tuple[Mail, ...] | None = None
     quota: Quota | None = None
+    found: Flag = False  # it was there before Relève
     absent: Flag = False
 
 

@@ -31,11 +31,13 @@ def judge(inventory: Inventory, file: Path | None = None) -> tuple[Judgement, ..
     """
     from inventories.judge import judge as judge_with
     from inventories.secrets import secrets_file
+    from roles.apps import lacking
     from roles.registry import HOSTS, SERVICES
 
-    return judge_with(
+    found = judge_with(
         inventory,
         platforms={name: role.on.keys() for name, role in SERVICES.items()},
         host_platforms={name: role.on.keys() for name, role in HOSTS.items()},
         secrets_file=None if file is None else secrets_file(file).exists(),
     )
+    return tuple(sorted((*lacking(inventory), *found), key=lambda one: one.level != "error"))

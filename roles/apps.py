@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from inventories.judge import Judgement
 from inventories.model import Inventory, Service
 from platforms.yunohost.app import Needs, Setting, options
 from platforms.yunohost.wanted import WantedApp
@@ -43,6 +44,28 @@ def needs_of(inventory: Inventory, host_id: str) -> Needs:
         domains=tuple(dict.fromkeys(name for one in found for name in one.domains)),
         mailboxes=tuple(dict.fromkeys(name for one in found for name in one.mailboxes)),
     )
+
+
+def lacking(inventory: Inventory) -> tuple[Judgement, ...]:
+    """Role mailboxes that a service reads, and that its host is not said to have."""
+    out = []
+    for host in inventory.hosts.values():
+        there = host.yunohost.mailboxes if host.yunohost else {}
+        for service, on in _parts(inventory, host.id):
+            if isinstance(on.needs, Absent) or options(service).absent:
+                continue
+            out += [
+                Judgement(
+                    "mailbox",
+                    "error",
+                    f"services.{service.id}.settings",
+                    f"{name} is no role mailbox of {host.id}",
+                    f"Add [hosts.{host.id}.yunohost.mailboxes.{name}], or name one that is there",
+                )
+                for name in on.needs(service, inventory).mailboxes
+                if name not in there or there[name].absent
+            ]
+    return tuple(out)
 
 
 def settings_of(service: Service, inventory: Inventory) -> tuple[Setting, ...]:

@@ -369,7 +369,7 @@ def _mailboxes(writer: _Writer, chosen: Collection[str]) -> dict[str, Any]:
             model.Quota, account.quota, f"the quota of {name}: {account.quota}"
         ):
             entry["quota"] = account.quota
-        out[name] = entry
+        out[name] = {**entry, "found": True}
     return out
 
 

@@ -239,7 +239,8 @@ def keep(found: Sequence[Difference], server: Server, wanted: Wanted) -> str:
                 part.setdefault("operators", {})[one.name] = operator
         elif one.area in _TABLES:
             key = _TABLES[one.area]
-            entry = table.get(key, {}).get(one.name, {})
+            entry = dict(table.get(key, {}).get(one.name, {}))
+            entry.pop("found", None)  # the inventory knows it already
             part.setdefault(key, {})[one.name] = {"absent": True} if one.now is None else entry
         elif one.area == "app":
             name = services.get(one.name) or (adopted[one.name][0] if one.name in adopted else "")

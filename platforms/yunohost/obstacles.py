@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from platforms.yunohost.answers import App, same_setting, version_number
 from platforms.yunohost.server import (
@@ -14,7 +15,7 @@ from platforms.yunohost.server import (
     port_id,
 )
 from platforms.yunohost.steps import Obstacle
-from platforms.yunohost.wanted import Value, Wanted, WantedApp
+from platforms.yunohost.wanted import Value, Wanted, WantedApp, password_of
 
 OLDEST = (12, 1)  # what the commands and answers of this package were seen with
 
@@ -163,6 +164,36 @@ def _people(wanted: Wanted, server: Server) -> Iterator[Obstacle]:
     admins = server.groups.get(ADMINS)
     if leaving and not staying and not (admins and (admins.others or admins.members - leaving)):
         yield Obstacle(_at(wanted, "operators"), "nobody would be admin", "Keep one operator")
+
+
+class Names(Protocol):
+    """What knows which names it has."""
+
+    def __contains__(self, name: str, /) -> bool: ...
+
+
+def strangers(wanted: Wanted, server: Server, secrets: Names) -> tuple[Obstacle, ...]:
+    """Accounts that are somebody's there, and that the inventory takes for a duty's: a member who
+    chose that name would lose the mailbox to others.
+
+    An account is ours when a deploy made its password, which is among the `secrets` then;
+    when it is an admin already; or when the inventory says that it was found there.
+    """
+    asked = {
+        **{("operators", n): o.found or n in server.admins or o.absent
+           for n, o in wanted.operators.items()},
+        **{("mailboxes", n): m.found for n, m in wanted.mailboxes.items()},
+    }  # fmt: skip
+    return tuple(
+        Obstacle(
+            _at(wanted, table, name),
+            "is the name of an account that is there already, and no deploy made it: it may be a "
+            "member's",
+            "Choose another name; or, if this very account is meant, write found = true",
+        )
+        for (table, name), known in asked.items()
+        if name in server.names and not known and password_of(wanted.host, name) not in secrets
+    )
 
 
 def number_of(instance: str) -> int:

@@ -34,7 +34,7 @@ from platforms.yunohost.converge import (
 from platforms.yunohost.durable import Command, Done, StepError, Task
 from platforms.yunohost.errors import YunohostError, checked, classify
 from platforms.yunohost.looking import Looked, Question
-from platforms.yunohost.obstacles import obstacles, unsaved
+from platforms.yunohost.obstacles import obstacles, strangers, unsaved
 from platforms.yunohost.server import QUESTIONS, Server, panel_question, read
 from platforms.yunohost.steps import CannotConverge, Step
 from platforms.yunohost.wanted import Wanted
@@ -316,7 +316,7 @@ def planned(wanted: Wanted, now: Server, stage: str) -> tuple[Step, ...]:
     to be impossible, before anything is changed."""
     try:
         # What can be seen without asking anything: apps that are there may be among what is asked.
-        if standing := obstacles(wanted, now):
+        if standing := (*obstacles(wanted, now), *strangers(wanted, now, ops.secrets())):
             raise CannotConverge(standing)
         found = answered(wanted, now) if stage == "configure" and now.installed else None
         left = tuple(step for step in converge(wanted, now, found) if step.stage == stage)

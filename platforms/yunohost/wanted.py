@@ -49,6 +49,7 @@ class WantedOperator:
     keys: tuple[str, ...] = ()
     fullname: str | None = None
     domain: str | None = None
+    found: bool = False
     absent: bool = False
 
 
@@ -158,6 +159,7 @@ def wanted(
                 inventory.people[one.person].ssh_keys if one.person in inventory.people else (),
                 one.fullname,
                 one.domain,
+                one.found,
                 one.absent,
             )
             for name, one in table.operators.items()

@@ -19,7 +19,7 @@ from platforms.yunohost.converge import install_arguments
 from roles.app import common
 from roles.app import yunohost as any_app
 from roles.app.deploy import Answers, parse_answers
-from roles.apps import apps_on, needs_of, settings_of
+from roles.apps import apps_on, lacking, needs_of, settings_of
 from roles.cryptpad import probes as cryptpad
 from roles.discourse import probes as discourse
 from roles.interface import Absent, Finding, OnPlatform, Record, State
@@ -186,6 +186,10 @@ def test_what_services_ask_of_the_server_is_taken_together() -> None:
     assert needs.settings["email.smtp.smtp_relay_password"] == "secret:r"
     assert set(needs.domains) == {"test.example", "b.example", "courriel.test.example"}
     assert needs.mailboxes == ("forum",)
+    assert lacking(inv) == ()
+    del inv.hosts["monts"].yunohost.mailboxes["forum"]  # type: ignore[union-attr]
+    (judged,) = lacking(inv)
+    assert (judged.level, judged.path) == ("error", "services.forum.settings")
     # Mail is no app; the rest in the order of the registry.
     assert [app.instance for app in apps_on(inv, "monts")] == ["wordpress", "discourse"]
 

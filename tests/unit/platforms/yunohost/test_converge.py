@@ -14,7 +14,7 @@ from inventories.load import load
 from inventories.model import Inventory, Settings
 from platforms.yunohost.adopt import ROLE_NAMES, Facts, adopt, fits
 from platforms.yunohost.converge import converge
-from platforms.yunohost.obstacles import unsaved
+from platforms.yunohost.obstacles import strangers, unsaved
 from platforms.yunohost.server import Server
 from platforms.yunohost.steps import CannotConverge
 from platforms.yunohost.wanted import Wanted, wanted, wanted_app
@@ -508,6 +508,29 @@ def test_what_cannot_be_is_said_before_anything_changes(
     tmp_path: Path, table: dict[str, Any], services: dict[str, Any], said: str
 ) -> None:
     assert said in obstacles(tmp_path, usual(), table, **services)
+
+
+@pytest.mark.parametrize(
+    ("table", "secrets", "path"),
+    [
+        ({"mailboxes": {"member": {}}}, (), "mailboxes.member"),
+        ({"mailboxes": {"member": {"absent": True}}}, (), "mailboxes.member"),
+        ({"operators": {"member": {"person": "secours"}}}, (), "operators.member"),
+        ({"mailboxes": {"member": {"found": True}}}, (), None),
+        ({"mailboxes": {"member": {}}}, ("host.monts.ynh.member",), None),
+        ({"operators": {"member": {"person": "secours", "found": True}}}, (), None),
+        ({"operators": {"alice": {"person": "secours"}}}, (), None),  # an admin there
+        ({"mailboxes": {"new": {}}}, (), None),
+    ],
+)
+def test_a_members_account_is_taken_over_only_where_the_inventory_says_so(
+    tmp_path: Path, table: dict[str, Any], secrets: tuple[str, ...], path: str | None
+) -> None:
+    document = copy.deepcopy(BASE)
+    document["hosts"]["monts"]["yunohost"] = table
+    want = wanted_of(loaded(tmp_path, document))
+    found = strangers(want, usual().read(want.accounts), secrets)
+    assert [one.path for one in found] == ([f"hosts.monts.yunohost.{path}"] if path else [])
 
 
 def test_an_app_that_is_listed_and_not_there_stands_in_the_way(tmp_path: Path) -> None:
