@@ -64,7 +64,7 @@ def inventory(lab_key: str) -> str:
     lines = [
         "schema = 1",
         '[organisation]\nname = "Bench"\ncontact = "contact@bench.test"',
-        f'[people.bench]\nmail = "bench@bench.test"\nkeys = ["{lab_key}"]\nduties = ["deploy"]',
+        f'[people.bench]\nmail = "bench@bench.test"\nkeys = ["{lab_key}"]\nduties = ["deploy", "restore"]',
         '[hosts.far]\nplatform = "yunohost"\naddress = "192.0.2.1"\nprovider = "one"',
         'datacenter = "FAR"\n[hosts.far.yunohost]\nmain_domain = "bench.test"',
         '[hosts.far.yunohost.operators.bench]\nperson = "bench"\nfullname = "Le banc"',
@@ -80,6 +80,10 @@ def inventory(lab_key: str) -> str:
             'args = { with_sftp = false, phpversion = "8.2", database = "none", '
             "custom_error_file = false }"
         )
+    lines.append(
+        '[[acknowledge]]\nrule = "no-repository"\nby = "bench"\ndate = 2026-01-01\n'
+        'reason = "a throwaway host"'
+    )
     return "\n".join(lines) + "\n"
 
 
