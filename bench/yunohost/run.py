@@ -64,7 +64,8 @@ def inventory(lab_key: str) -> str:
     lines = [
         "schema = 1",
         '[organisation]\nname = "Bench"\ncontact = "contact@bench.test"',
-        f'[people.bench]\nmail = "bench@bench.test"\nkeys = ["{lab_key}"]\nduties = ["deploy", "restore"]',
+        f'[people.bench]\nmail = "bench@bench.test"\nkeys = ["{lab_key}"]',
+        'duties = ["deploy", "restore"]',
         '[hosts.far]\nplatform = "yunohost"\naddress = "192.0.2.1"\nprovider = "one"',
         'datacenter = "FAR"\n[hosts.far.yunohost]\nmain_domain = "bench.test"',
         '[hosts.far.yunohost.operators.bench]\nperson = "bench"\nfullname = "Le banc"',
