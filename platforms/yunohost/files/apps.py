@@ -75,7 +75,9 @@ def run(
 def must(done: subprocess.CompletedProcess[str], what: str) -> str:
     """Its standard output. Raise ToolError when it failed."""
     if done.returncode != 0:
-        said = " ".join((done.stderr or done.stdout).split())[-300:]
+        # PHP says why before it says where.
+        text = (done.stderr or done.stdout).partition("Stack trace:")[0]
+        said = " ".join(text.split())[-300:]
         raise ToolError(f"{what} (exit {done.returncode}): {said}")
     return done.stdout
 

@@ -4,6 +4,7 @@ database. Runs as root; occ runs as the app. Answers are JSON on one line.
 
 state                 what `occ status` says, and when background jobs last ran
 checks                how many of Nextcloud's own setup checks end how; asked twice a day at most
+                      while there is no error
 counts, versions      one JSON object
 get NAMES SECRETS     values of settings: "system:NAME", "app:APP:NAME", "enabled:APP"
 set SECRETS           {name: value} on standard input
@@ -34,8 +35,11 @@ else:
 
 ACCOUNT = "releve"
 FOLDER = "Relève"
+RUN = "/run/releve"
 KEPT = 5
 CHECKS_EVERY = 12 * 3600
+# With an error in it an answer is soon out of date: somebody is seeing to it.
+CHECKS_AGAIN = 600
 
 
 def occ(instance: str, *arguments: str, given: str | None = None, **env: str) -> str:
@@ -74,13 +78,15 @@ def state(rest: Sequence[str]) -> None:
 
 
 def checks(rest: Sequence[str]) -> None:
-    """setupchecks asks this server for its own pages and takes seconds: kept for half a day."""
-    file = Path(f"/run/releve/{rest[0]}.setupchecks.json")
+    """setupchecks asks this server for its own pages and takes seconds: kept for half a day when
+    no error is among the answers."""
+    file = Path(f"{RUN}/{rest[0]}.setupchecks.json")
     try:
-        if time.time() - file.stat().st_mtime < CHECKS_EVERY:
-            print(file.read_text(encoding="utf-8"))
+        age, kept = time.time() - file.stat().st_mtime, json.loads(file.read_text(encoding="utf-8"))
+        if age < (CHECKS_AGAIN if kept.get("error") else CHECKS_EVERY):
+            apps.answer(kept)
             return
-    except OSError:
+    except (OSError, ValueError):
         pass
     done = apps.as_app(
         rest[0], "{php}", "{install_dir}/occ", "--no-interaction", "--no-ansi", "setupchecks",
@@ -156,22 +162,28 @@ def get(instance: str, names: Sequence[str]) -> dict[str, Any]:
 
 
 def put(instance: str, values: Mapping[str, Any]) -> None:
-    document: dict[str, dict[str, Any]] = {"system": {}, "apps": {}}
+    """Set all that can be set; raise ToolError with what could not."""
+    system: dict[str, Any] = {}
+    failed = []
     for name, value in values.items():
         kind, _, rest = name.partition(":")
-        if kind == "enabled":
-            enable(instance, rest, wanted=bool(value))
-    for name, value in values.items():
-        kind, _, rest = name.partition(":")
-        if kind == "system":
-            document["system"][rest] = value
-        elif kind == "app":
-            app, _, key = rest.partition(":")
-            text = ("yes" if value else "no") if isinstance(value, bool) else value
-            document["apps"].setdefault(app, {})[key] = text
-    document = {part: content for part, content in document.items() if content}
-    if document:
-        occ(instance, "config:import", given=json.dumps(document))
+        try:
+            if kind == "enabled":
+                enable(instance, rest, wanted=bool(value))
+            elif kind == "app":
+                app, _, key = rest.partition(":")
+                text = ("yes" if value else "no") if isinstance(value, bool) else value
+                # Keeps the type that Nextcloud gave a value; `config:import` refuses such values.
+                occ(instance, "config:app:set", f"--value={text}", "--", app, key)
+            else:
+                system[rest] = value
+        except apps.ToolError as error:
+            failed.append(str(error))
+    if system:
+        # By standard input: secrets are among these.
+        occ(instance, "config:import", given=json.dumps({"system": system}))
+    if failed:
+        raise apps.ToolError("; ".join(failed))
 
 
 def enable(instance: str, app: str, *, wanted: bool) -> None:
@@ -183,7 +195,16 @@ def enable(instance: str, app: str, *, wanted: bool) -> None:
         occ(instance, "app:disable", app)
         return
     listed = said(instance, "app:list")
-    occ(instance, "app:enable" if app in listed.get("disabled", {}) else "app:install", app)
+    if app in listed["disabled"]:
+        occ(instance, "app:enable", app)
+        return
+    try:
+        occ(instance, "app:install", app)
+    except apps.ToolError as error:
+        raise apps.ToolError(
+            f"{app}: {error}. Nextcloud's catalog has no such app for this version, or this server "
+            "cannot reach it: then Nextcloud asks it again only after five minutes"
+        ) from None
 
 
 # --- copies ----------------------------------------------------------------------------------
@@ -222,10 +243,14 @@ def back(rest: Sequence[str]) -> None:
 def account(instance: str, who: str = ACCOUNT) -> None:
     """A local account of our own, switched off: nobody logs in with it, and no member's space is
     written to."""
-    done = apps.as_app(instance, "{php}", "{install_dir}/occ", "--no-interaction", "user:info", who)
-    if done.returncode != 0:
+    asked = ("--no-interaction", "user:info", "--output=json", who)
+    done = apps.as_app(instance, "{php}", "{install_dir}/occ", *asked)
+    there = done.returncode == 0
+    if not there:
         word = secrets.token_urlsafe(24)
         occ(instance, "user:add", "--password-from-env", f"--display-name={who}", who, OC_PASS=word)
+    # Also when an earlier `user:add` failed after it had made the account.
+    if not there or apps.last_json(done.stdout)["enabled"]:
         occ(instance, "user:disable", who)
     if not (home(instance, who) / FOLDER).is_dir():
         # Who never logged in has no folder yet, and `files:put` makes only the last one of a path.

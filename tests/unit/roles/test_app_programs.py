@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -160,7 +161,9 @@ def test_cryptpads_admins_stand_in_a_line_of_our_own(apps: Any) -> None:
     assert not drive.is_blob("5e" * 24 + ".activity")
 
 
-def test_what_nextcloud_is_told_is_one_document(apps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nextcloud_is_told_hides_secrets_and_keeps_types(
+    apps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cloud = load("roles/nextcloud/files/cloud.py")
     told: list[tuple[tuple[str, ...], str | None]] = []
 
@@ -177,15 +180,71 @@ def test_what_nextcloud_is_told_is_one_document(apps: Any, monkeypatch: pytest.M
     )  # fmt: skip
     words = [w for w, _ in told if w[0] != "app:list"]
     assert words == [
+        ("config:app:set", "--value=cron", "--", "core", "backgroundjobs_mode"),
+        ("config:app:set", "--value=yes", "--", "x", "flag"),
         ("app:enable", "calendar"), ("app:install", "contacts"), ("app:disable", "weather"),
         ("config:import",),
     ]  # fmt: skip
     assert json.loads(told[-1][1] or "") == {
-        "system": {"default_language": "fr", "mail_smtpauth": 1},
-        "apps": {"core": {"backgroundjobs_mode": "cron"}, "x": {"flag": "yes"}},
+        "system": {"default_language": "fr", "mail_smtpauth": 1}
     }
     with pytest.raises(apps.ToolError):
         cloud.put("nextcloud", {"enabled:--help": True})
+
+
+def test_an_app_that_nextcloud_cannot_fetch_holds_up_nothing_else(
+    apps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = load("roles/nextcloud/files/cloud.py")
+    told: list[str] = []
+
+    def occ(_: str, *words: str, **__: Any) -> str:
+        told.append(words[0])
+        if words == ("app:install", "calendar"):
+            raise apps.ToolError("it was not found on the appstore")
+        return json.dumps({"enabled": {}, "disabled": {}})
+
+    monkeypatch.setattr(cloud, "occ", occ)
+    wanted = {"enabled:calendar": True, "enabled:contacts": True, "app:a:b": 1, "system:c": "d"}
+    with pytest.raises(apps.ToolError, match=r"calendar: it was not found.*cannot reach it"):
+        cloud.put("nextcloud", wanted)
+    assert (told.count("app:install"), told[-2:]) == (2, ["config:app:set", "config:import"])
+
+
+def test_nextclouds_complaints_are_not_remembered_for_long(
+    apps: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud = load("roles/nextcloud/files/cloud.py")
+    monkeypatch.setattr(cloud, "RUN", str(tmp_path))
+    monkeypatch.setattr(apps, "write_file", lambda path, text, *_: Path(path).write_text(text))
+    answers = iter(["error", "success", "warning"])
+
+    def as_app(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
+        text = json.dumps({"system": {"OCA\\X\\Cron": {"name": None, "severity": next(answers)}}})
+        return subprocess.CompletedProcess([], 1, text, "")
+
+    monkeypatch.setattr(apps, "as_app", as_app)
+
+    def asked(hours: float) -> dict[str, list[str]]:
+        file = tmp_path / "nextcloud.setupchecks.json"
+        if file.exists():
+            then = file.stat().st_mtime - hours * 3600
+            os.utime(file, (then, then))
+        cloud.checks(["nextcloud"])
+        found: dict[str, list[str]] = json.loads(capsys.readouterr().out)
+        return found
+
+    assert asked(0) == {"error": ["Cron"]}
+    assert asked(0.1) == {"error": ["Cron"]}
+    assert asked(0.2) == {"success": ["Cron"]}
+    assert asked(11) == {"success": ["Cron"]}
+    assert asked(2) == {"warning": ["Cron"]}
+
+
+def test_why_a_program_of_php_failed_is_told_without_where(apps: Any) -> None:
+    text = "Error: Failed opening 'x.php' in y:8\nStack trace:\n" + "#0 /a/b.php(1): c()\n" * 40
+    with pytest.raises(apps.ToolError, match=r"occ \(exit 1\): Error: Failed opening .* y:8$"):
+        apps.must(subprocess.CompletedProcess([], 1, text, ""), "occ")
 
 
 def test_somebody_elses_maintenance_mode_stays(
