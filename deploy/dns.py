@@ -34,6 +34,11 @@ class ZonePlan:
         """The differences as lines of a zone file."""
         return dns.fragment(self.differences, self.zone.ttl)
 
+    @property
+    def whole(self) -> str:
+        """All that must be there, as lines of a zone file: when nobody could be asked."""
+        return dns.fragment(dns.compare(self.records, {}), self.zone.ttl)
+
 
 def records(inventory: Inventory, only: Sequence[str] | None = None) -> tuple[Record, ...]:
     """Every record that the services (those named in `only`; None: all) need. Pure."""

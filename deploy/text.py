@@ -89,6 +89,14 @@ def dns(zones: Iterable[ZonePlan]) -> list[str]:
         lines.append(f"DNS of {zone.zone.id}")
         if zone.error:
             lines += [f"      {line}" for line in zone.error.splitlines()]
+        if zone.error and not zone.differences:
+            who = (
+                "the next deploy sets them"
+                if zone.automatic
+                else "by hand, where the zone is hosted"
+            )
+            lines.append(f"  not known whether these records are there; they must be ({who}):")
+            lines += [f"      {line}" for line in zone.whole.splitlines()]
         if zone.differences and not zone.automatic:
             lines.append("  by hand, at whoever hosts this zone; then run this again:")
         lines += [f"      {line}" for line in zone.fragment.splitlines()]

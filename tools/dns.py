@@ -182,6 +182,25 @@ def fragment(differences: Iterable[Difference], ttl: int) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def _said(error: Exception) -> str:
+    """What happened, in our words: those of the library are for programmers."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    for kind, words in (
+        (dns.exception.Timeout, "there was no answer in time"),
+        (dns.resolver.NXDOMAIN, "the answer was that there is no such name"),
+        (dns.resolver.NoAnswer, "the answer was that the name has no such record"),
+        (dns.resolver.NoNameservers, "it was refused, or nobody there could find out"),
+        (dns.resolver.NoRootSOA, "no zone is known there, not even the root"),
+        (dns.resolver.NoResolverConfiguration, "this machine's /etc/resolv.conf names nobody"),
+        (dns.query.BadResponse, "the answer was to another question"),
+        (dns.exception.FormError, "the answer cannot be read"),
+    ):
+        if isinstance(error, kind):
+            return words
+    return type(error).__name__
+
+
 # --- asking ---------------------------------------------------------------------------------
 
 
@@ -219,8 +238,7 @@ def _ask(server: Server, name: str, type_: str, timeout: float, recursive: bool)
         )
     except (OSError, dns.exception.DNSException) as error:
         raise DnsError(
-            f"The DNS server {server} gave no answer about {name} ({type_}): "
-            f"{str(error) or type(error).__name__}"
+            f"The DNS server {server} gave no answer about {name} ({type_}): {_said(error)}"
         ) from None
     if reply.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         code = dns.rcode.to_text(reply.rcode())
@@ -250,11 +268,13 @@ def authoritative(
     `resolver`: whom to ask who is in charge; None: the machine's own. Raise DnsError when
     nobody is: the domain may not be registered, or not be delegated.
     """
-    asking = dns.resolver.Resolver(configure=resolver is None)
-    if resolver is not None:
-        asking.nameservers, asking.port = [resolver.address], resolver.port
-    asking.lifetime = timeout
+    tried = ""
     try:
+        asking = dns.resolver.Resolver(configure=resolver is None)
+        if resolver is not None:
+            asking.nameservers, asking.port = [resolver.address], resolver.port
+        asking.lifetime = timeout
+        tried = f", tried {', '.join(str(each) for each in asking.nameservers)}"
         zone = dns.resolver.zone_for_name(name, resolver=asking)
         servers = []
         for ns in asking.resolve(zone, "NS"):
@@ -263,9 +283,9 @@ def authoritative(
                 servers += [Server(rdata.address) for rdata in answer.rrset or ()]
     except (OSError, dns.exception.DNSException) as error:
         raise DnsError(
-            f"Nobody can be found who is in charge of {name} in DNS: "
-            f"{str(error) or type(error).__name__}. Is the domain registered, and does its "
-            "registry name your DNS servers?"
+            f"The DNS servers in charge of {name} cannot be found (asked for its SOA and NS"
+            f"{tried}): {_said(error)}. Does this machine reach DNS, is the domain registered, and "
+            "does its registry name your DNS servers?"
         ) from None
     if not servers:
         raise DnsError(f"The DNS servers of {zone.to_text(True)} have no address")
@@ -326,7 +346,7 @@ def update(
     except (OSError, dns.exception.DNSException) as error:
         raise DnsError(
             f"The DNS server {server} gave no answer to the update of {zone}: "
-            f"{str(error) or type(error).__name__}. It may or may not have changed; try again"
+            f"{_said(error)}. It may or may not have changed; try again"
         ) from None
     if reply.rcode() != dns.rcode.NOERROR:
         code = dns.rcode.to_text(reply.rcode())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+
 import pytest
+from dns.message import from_wire, make_response
 from dns.rdata import from_text
 from dns.rdtypes.ANY.TXT import TXT
 from hypothesis import given
@@ -74,3 +78,25 @@ def test_an_update_outside_the_zone_or_with_a_broken_key_is_refused_before_sendi
         dns.update(nobody, "example", dns.Key("k", "p@ss"), [record], ttl=30)
     assert "p@ss" not in str(caught.value)
     assert "p@ss" not in repr(dns.Key("k", "p@ss"))
+
+
+def test_who_is_in_charge_is_told_in_our_words_when_nobody_knows() -> None:
+    """A resolver that knows nothing, and one that is not there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while True:
+                try:
+                    data, who = server.recvfrom(4096)
+                    server.sendto(make_response(from_wire(data)).to_wire(), who)
+                except OSError:
+                    return
+
+        threading.Thread(target=serve, daemon=True).start()
+        resolver = dns.Server("127.0.0.1", server.getsockname()[1])
+        with pytest.raises(dns.DnsError, match=r"tried 127.0.0.1.*: no zone is known") as caught:
+            dns.authoritative("atelier.example", resolver=resolver, timeout=20)
+        assert "SOA RR" not in str(caught.value)
+    with pytest.raises(dns.DnsError, match=r"tried 127.0.0.1.*: there was no answer in time\. "):
+        dns.authoritative("atelier.example", resolver=dns.Server("127.0.0.1", 9), timeout=0.2)

@@ -9,13 +9,15 @@ import pytest
 
 from deploy import keys as made
 from deploy import run, text
+from deploy.dns import ZonePlan
 from deploy.report import Change, HostReport, Report
-from inventories.model import Inventory
+from inventories.model import Inventory, Zone
 from inventories.secrets import Secrets
 from roles.base import firewall, keys
 from roles.repository.accounts import accounts
 from roles.watch import source
 from roles.watch.deploy import cron
+from tools import dns
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIODxoCB7EBrYiBCLI7Q0rsyjOZzn3I6vgDCtlb2wKqJr"
 
@@ -179,3 +181,12 @@ def test_a_duty_that_a_platform_cannot_have_is_refused_before_anything_is_sent(
     assert report.hosts["monts"].state == "refused"
     assert "cannot set up watch" in report.hosts["monts"].error
     assert report.exit_code == 1
+
+
+def test_records_are_shown_although_nobody_could_be_asked() -> None:
+    zone = Zone(id="example.org", ttl=300)
+    wanted = (dns.Wanted("example.org", "A", ("192.0.2.1",)), dns.Wanted("example.org", "AAAA"))
+    said = text.dns([ZonePlan(zone, wanted, error="nobody answers")])
+    assert said[1].strip() == "nobody answers"
+    assert "by hand" in said[2]
+    assert [line.strip() for line in said[3:]] == ["example.org. 300 IN A 192.0.2.1"]
