@@ -12,8 +12,11 @@ import click
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--limit", multiple=True, metavar="HOST|SERVICE", help="Only these. Repeatable.")
 @click.option("--older", is_flag=True, help="Plan for an inventory older than the one applied.")
-def plan(file: Path, limit: tuple[str, ...], older: bool) -> None:
+@click.option("--full", is_flag=True, help="What is in new files, too.")
+def plan(file: Path, limit: tuple[str, ...], older: bool, full: bool) -> None:
     """Show what `releve deploy FILE` would change on each host and in DNS. Changes nothing.
+
+    Of what is there already, each difference is shown; of what is new, the names.
 
     Exit code: 0 nothing to change, 2 something, 69 a host cannot be reached, 1 something else
     stands in the way.
@@ -21,5 +24,5 @@ def plan(file: Path, limit: tuple[str, ...], older: bool) -> None:
     from deploy import everything, text
 
     found = everything.plan(file, limit=limit, older=older)
-    click.echo(text.plan(found.report, found.zones), nl=False)
+    click.echo(text.plan(found.report, found.zones, full=full), nl=False)
     sys.exit(found.exit_code)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from deploy import fold
 from deploy.dns import ZonePlan
-from deploy.report import HostReport, Report
+from deploy.report import Change, HostReport, Report
 
 
-def plan(report: Report, zones: Sequence[ZonePlan] = ()) -> str:
-    """What a deploy would change, host by host, then DNS. Ends with one line that sums it up."""
+def plan(report: Report, zones: Sequence[ZonePlan] = (), *, full: bool = False) -> str:
+    """What a deploy would change, host by host, then DNS. Ends with one line that sums it up.
+    With `full`, what is in new files as well, and packages where they are asked for."""
     lines: list[str] = []
+    folded = False
     for host in report.hosts.values():
-        lines += _host(host, "would change")
+        shown = host if full else _folded(host)
+        folded |= shown.changes != host.changes
+        lines += _host(shown, "would change")
     lines += dns(zones)
     if report.made_secrets:
         lines.append(f"Would make secrets: {', '.join(report.made_secrets)}.")
@@ -24,8 +30,18 @@ def plan(report: Report, zones: Sequence[ZonePlan] = ()) -> str:
         )
     else:
         sums = f"{_count(hosts, 'host')}, {_count(records, 'DNS record set')}"
-        lines.append(f"Would change: {sums}.")
+        more = " New files are named only: releve plan --full FILE shows them." if folded else ""
+        lines.append(f"Would change: {sums}.{more}")
     return "\n".join(lines) + "\n"
+
+
+def _folded(host: HostReport) -> HostReport:
+    packages = fold.packages(host.changes)
+    rest = fold.without_packages(host.changes)
+    left = [Change(change.operation, fold.details(change.details)) for change in rest]
+    if packages:
+        left.insert(0, Change(_count(len(packages), "package"), (" ".join(packages),)))
+    return replace(host, changes=left)
 
 
 def result(report: Report) -> str:

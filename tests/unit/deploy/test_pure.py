@@ -10,7 +10,7 @@ import pytest
 from deploy import keys as made
 from deploy import run, text
 from deploy.dns import ZonePlan
-from deploy.report import Change, HostReport, Report
+from deploy.report import Change, Failure, HostReport, Report
 from inventories.model import Inventory, Zone
 from inventories.secrets import Secrets
 from roles.base import firewall, keys
@@ -125,6 +125,63 @@ def test_the_summary_says_what_failed_where_why_and_what_to_do() -> None:
     assert text.result(unchanged) == "Nothing to change: 2 hosts as the inventory says.\n"
     unchanged.hosts["web"].warnings.append("no certificate yet")
     assert text.result(unchanged).endswith("as the inventory says, but for the warnings.\n")
+
+
+def test_a_service_that_failed_is_named_and_going_back_is_explained() -> None:
+    web = HostReport("web", services={"site": Failure("site: content", "no database")})
+    report = Report(False, {"web": web})
+    assert (report.ok, report.exit_code, report.broken) == (False, 1, ("site",))
+    said = text.result(report)
+    for part in (
+        "site failed at 'site: content'",
+        "no database",
+        "Not done: site on web",
+        "--older",
+    ):
+        assert part in said
+
+
+def test_a_plan_names_what_is_new_and_shows_what_differs() -> None:
+    diff = "--- /etc/a.conf\n+++ /etc/a.conf\n@@ -1 +1 @@\n-old\n+new"
+    new = "--- /dev/null\n+++ /etc/b.conf\n@@ -0,0 +1,2 @@\n+first line\n+second line"
+    web = HostReport(
+        "web",
+        changes=[
+            Change("base: Packages", ("packages: nginx cron",)),
+            Change("site: Packages", ("packages: php cron", "one of the packages x, y")),
+            Change(
+                "site: files",
+                (
+                    "/srv/site/: mode 755, root",
+                    "/srv/site/uploads/: mode 755, wp",
+                    "/usr/local/lib/releve/agent.py: new, 20 lines",
+                    "/etc/releve/append-key: secret, not shown",
+                    new,
+                    diff,
+                ),
+            ),
+        ],
+    )
+    said = text.plan(Report(True, {"web": web}))
+    assert "base: Packages" not in said
+    for line in (
+        "would change: 3 packages",
+        "nginx cron php",
+        "one of the packages x, y",
+        "folders: /srv/site, and 1 below",
+        "/etc/releve/append-key: secret, not shown",
+        "/etc/b.conf: new, 2 lines",
+        "programs of Relève: 1",
+        "-old",
+        "+new",
+    ):
+        assert line in [each.strip() for each in said.splitlines()], line
+    assert "second line" not in said
+    assert "--full" in said
+    full = text.plan(Report(True, {"web": web}), full=True)
+    assert "+second line" in full
+    assert "base: Packages" in full
+    assert "--full" not in full
 
 
 @pytest.mark.parametrize(
