@@ -16,7 +16,7 @@ from pathlib import Path
 
 from agent.plan import ALIAS, host_key, known_hosts, repository_address
 from backup.errors import BackupError, BusyError, UnreachableError, UsageError
-from inventories.access import ssh_key_file, ssh_target
+from inventories.access import passphrase, ssh_key_file, ssh_target
 from inventories.model import Host, Inventory, Repository
 from inventories.secrets import Secrets
 from tools import restic, ssh
@@ -119,6 +119,7 @@ def target(inventory: Inventory, repository: Repository) -> ssh.Target:
         port=port,
         user=repository.url.user,
         key_file=ssh_key_file(),
+        passphrase=passphrase,
     )
 
 
@@ -176,6 +177,11 @@ def open_repository(inventory: Inventory, host_id: str, secrets: Secrets) -> Ite
         raise BackupError(
             f"the repository {repository.id} has no host_key in the inventory: whoever answers at "
             f"{to.address} could pass for it. Write its key there."
+        )
+    if to.key_file and ssh.is_protected(to.key_file):
+        raise BackupError(
+            f"{to.key_file} is protected by a passphrase, and restic's ssh can ask nobody. Give it "
+            "to an SSH agent (ssh-add) and unset RELEVE_SSH_KEY, then run this again."
         )
     if shutil.which("restic") is None:
         raise BackupError("restic is not installed on this machine: apt install restic")

@@ -89,7 +89,7 @@ def ask_hosts(addresses: Mapping[str, str], *, as_watch: bool) -> Ask:
             raise NotReached(str(error), "critical") from None
         except ssh.SshError as error:
             # A key that does not open, or that is not let in, says nothing of the host.
-            ours = any(words in str(error) for words in ("refused the key", "private key"))
+            ours = isinstance(error, ssh.RefusedKeyError) or "private key" in str(error)
             raise NotReached(str(error), "unknown" if ours else "critical") from None
         if result.exit_code != 0:
             said = result.stderr.decode(errors="replace").strip().splitlines()
@@ -148,7 +148,7 @@ def _repository_target(
     inventory: Inventory, repository: Repository, addresses: Mapping[str, str], as_watch: bool
 ) -> Target | None:
     from agent.plan import host_key, repository_address
-    from inventories.access import ssh_key_file, ssh_target
+    from inventories.access import passphrase, ssh_key_file, ssh_target
     from tools.ssh import Target
 
     host = inventory.hosts.get(repository.host) if repository.host else None
@@ -165,6 +165,7 @@ def _repository_target(
         port=port,
         user=repository.url.user,
         key_file=ssh_key_file(),
+        passphrase=passphrase,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import roles
+from inventories.access import passphrase
 from inventories.problems import InventoryError
 from platforms.yunohost import adopt as describing
 from platforms.yunohost import looking
@@ -56,7 +57,14 @@ def target(text: str, host_key: str | None, key_file: Path | None) -> Target:
             f"the same:\n    releve adopt {text} --host-key '{shown}'"
         )
     return Target(
-        match[2] or match[3], address, host_key, port, user, key_file, told_by="--host-key"
+        match[2] or match[3],
+        address,
+        host_key,
+        port,
+        user,
+        key_file,
+        told_by="--host-key",
+        passphrase=passphrase,
     )
 
 

@@ -23,6 +23,7 @@ from agent import receipt_key
 from deploy import keys
 from deploy.refusal import misplaced
 from deploy.report import Change, Failure, HostReport, Report
+from inventories import access, identity
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
@@ -97,6 +98,7 @@ def run(
     hosts, only = selection(inventory, limit)
     report = Report(dry=dry, hosts={name: HostReport(name) for name in hosts})
     secrets = Secrets.open(inventory_file)
+    access.unlock()
     _insist_new(inventory, keys.missing(inventory, secrets))
     # In a plan they are only named; `deploy.site` fills in some that nobody keeps.
     report.made_secrets = (keys.missing if dry else keys.ensure)(inventory, secrets)
@@ -196,7 +198,12 @@ def _pyinfra(
     ]
     reading, writing = os.pipe()
     environment["RELEVE_EVENTS_FD"] = str(writing)
+    # It runs in another folder.
+    for name in ("RELEVE_SSH_KEY", "RELEVE_IDENTITY"):
+        if environment.get(name):
+            environment[name] = str(Path(environment[name]).expanduser().absolute())
     with (
+        identity.handed_on(environment) as handed,
         tempfile.TemporaryFile() as answer,
         tempfile.TemporaryFile() as log,
         # In the project's folder: pyinfra runs a config.py of the current one.
@@ -206,7 +213,7 @@ def _pyinfra(
             stdout=answer,
             stderr=log,
             env=environment,
-            pass_fds=(writing,),
+            pass_fds=(writing, *handed),
             cwd=site.parent.parent,
         ) as process,
     ):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from inventories.identity import ask_passphrase
 from inventories.model import Host
-from tools.ssh import Target
+from tools.age import AgeError
+from tools.ssh import RefusedKeyError, Target, is_protected, unlocked
 
 
 class KeyFileError(Exception):
@@ -43,7 +45,24 @@ def ssh_target(host: Host) -> Target:
         user=host.user,
         key_file=ssh_key_file(),
         others=_others(host),
+        passphrase=passphrase,
     )
+
+
+def passphrase(key_file: str) -> str:
+    """The passphrase of the key for the hosts, asked once. Raise RefusedKeyError without one."""
+    try:
+        return ask_passphrase(key_file)
+    except AgeError as error:
+        raise RefusedKeyError(f"the private key {error}") from None
+
+
+def unlock() -> None:
+    """Ask for the passphrase of the key that RELEVE_SSH_KEY names, if it has one, before a process
+    of our own needs it. Raise KeyFileError, RefusedKeyError."""
+    file = ssh_key_file()
+    if file is not None and is_protected(file):
+        unlocked(file, passphrase(str(file)))
 
 
 def _others(host: Host) -> tuple[str, ...]:

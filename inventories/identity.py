@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
+import json
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tools import age
-
-if TYPE_CHECKING:
-    pass
 
 USUAL = ("~/.config/releve/identity.txt", "~/.ssh/id_ed25519", "~/.ssh/id_rsa")
 
@@ -53,13 +52,47 @@ def _passphrase_from(descriptor: int) -> str:
         raise age.AgeError(f"RELEVE_PASSPHRASE_FD={descriptor} cannot be read: {error}") from None
 
 
-@functools.cache
+# What was given, by the key's file. A process of our own inherits it: people are asked once.
+_given: dict[str, str] = {}
+_asking = threading.Lock()
+_HANDED_ON = "RELEVE_PASSPHRASES_FD"
+
+
 def ask_passphrase(name: str) -> str:
     """The passphrase of the private key in file `name`, from RELEVE_PASSPHRASE_FD (the number
     of an open file descriptor) or the terminal. Asked once per run.
 
     Raise AgeError when there is nobody to ask.
     """
+    file = str(Path(name).absolute())
+    with _asking:
+        if number := os.environ.pop(_HANDED_ON, None):
+            with os.fdopen(int(number)) as handed:
+                _given.update(json.load(handed))
+        if file not in _given:
+            _given[file] = _ask(name)
+        return _given[file]
+
+
+@contextlib.contextmanager
+def handed_on(environment: dict[str, str]) -> Iterator[tuple[int, ...]]:
+    """Hand the passphrases that were given so far to one process of our own: yield the file
+    descriptors that it must inherit. They are named in its `environment`, the values never are."""
+    environment.pop("RELEVE_PASSPHRASE_FD", None)  # it was read, and gives nothing more
+    if not _given:
+        yield ()
+        return
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, json.dumps(_given).encode())
+        os.close(writing)
+        environment[_HANDED_ON] = str(reading)
+        yield (reading,)
+    finally:
+        os.close(reading)
+
+
+def _ask(name: str) -> str:
     given = os.environ.get("RELEVE_PASSPHRASE_FD")
     if given is not None:
         if not given.isdecimal():

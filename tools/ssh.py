@@ -8,11 +8,12 @@ every command has a deadline, after which the remote process is ended too.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -52,7 +53,8 @@ class Target:
 
     `told_by` says where that line comes from, when it is not the inventory (an option, mostly).
     `key_file`: the private key to show; None asks the agent and the usual files. `others`: users
-    to try, in this order, when the key does not open the door of `user`.
+    to try, in this order, when the key does not open the door of `user`. `passphrase`: called
+    with the name of a key file that is protected by one; raises SshError when nobody knows it.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Target:
     key_file: Path | None = None
     others: tuple[str, ...] = ()
     told_by: str = ""
+    passphrase: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -261,9 +264,46 @@ def connect(target: Target, *, timeout: float = 10.0) -> Connection:
     raise refused
 
 
+def is_protected(key_file: Path) -> bool:
+    """Whether a private key is protected by a passphrase. What cannot be read is not: using it
+    will tell what it is. (PROTOCOL.key in OpenSSH's source, RFC 7468.)"""
+    import base64
+
+    try:
+        data = key_file.read_bytes().strip()
+        if not data.startswith(b"-----BEGIN OPENSSH"):
+            return data.startswith(b"-----BEGIN ") and b"ENCRYPTED" in data[:200]
+        head = base64.b64decode(b"".join(data.splitlines()[1:-1]))[15:]
+        return not head.startswith(b"\0\0\0\4none")  # the cipher
+    except (OSError, ValueError):
+        return False
+
+
+@functools.cache
+def unlocked(key_file: Path, passphrase: str) -> paramiko.PKey:
+    """The private key. Raise RefusedKeyError when the passphrase does not open it."""
+    import paramiko
+
+    try:
+        return paramiko.PKey.from_path(key_file, passphrase.encode())
+    except (ValueError, paramiko.SSHException):
+        raise RefusedKeyError(
+            f"wrong passphrase for the private key {key_file}: nothing was sent. Try again"
+        ) from None
+
+
+def _own_key(target: Target) -> dict[str, Any]:
+    """Which key to show, in paramiko's words. Raise SshError."""
+    file = target.key_file
+    if file is None or target.passphrase is None or not is_protected(file):
+        return {"key_filename": str(file) if file else None}
+    return {"pkey": unlocked(file, target.passphrase(str(file)))}
+
+
 def _connect(target: Target, timeout: float) -> Connection:
     import paramiko
 
+    own_key = _own_key(target)
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(cast(Any, _OnlyThisKey(target)))
     try:
@@ -282,7 +322,7 @@ def _connect(target: Target, timeout: float) -> Connection:
             target.address,
             port=target.port,
             username=target.user,
-            key_filename=str(target.key_file) if target.key_file else None,
+            **own_key,
             allow_agent=target.key_file is None and bool(os.environ.get("SSH_AUTH_SOCK")),
             look_for_keys=target.key_file is None,
             timeout=timeout,
@@ -297,6 +337,12 @@ def _connect(target: Target, timeout: float) -> Connection:
     except HostKeyError:
         client.close()
         raise
+    except paramiko.PasswordRequiredException:
+        client.close()
+        raise RefusedKeyError(
+            f"{target.name} ({target.address}): the private key is protected by a passphrase. Give "
+            "it to an SSH agent (ssh-add), or name its file in RELEVE_SSH_KEY to be asked"
+        ) from None
     except paramiko.AuthenticationException:
         client.close()
         raise RefusedKeyError(

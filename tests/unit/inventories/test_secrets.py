@@ -20,7 +20,7 @@ from inventories.secrets import (
     secrets_file,
     standing,
 )
-from tools import age
+from tools import age, ssh
 
 PASSPHRASE = "pas $(sage) é"
 
@@ -70,7 +70,7 @@ def passphrase(monkeypatch: pytest.MonkeyPatch) -> object:
     """Give a passphrase through a pipe, as a script would."""
 
     def give(text: str) -> None:
-        identity.ask_passphrase.cache_clear()
+        identity._given.clear()
         identity._passphrase_from.cache_clear()
         reading, writing = os.pipe()
         os.write(writing, text.encode() + b"\n")
@@ -101,6 +101,35 @@ def test_a_wrong_passphrase_is_said(filled: Path, folder: Path, passphrase, name
     with pytest.raises(age.WrongPassphrase, match="wrong passphrase for") as caught:
         Secrets.open(filled, folder / name)
     assert caught.value.exit_code == 77
+
+
+def test_a_process_of_our_own_is_handed_what_was_given_once(
+    folder: Path,
+    passphrase,  # type: ignore[no-untyped-def]
+) -> None:
+    passphrase(PASSPHRASE)
+    name = str(folder / "locked")
+    assert identity.ask_passphrase(name) == PASSPHRASE
+    environment = dict(os.environ)
+    ask = (
+        "import sys; from inventories.identity import *; print(ascii(ask_passphrase(sys.argv[1])))"
+    )
+    with identity.handed_on(environment) as handed:
+        said = subprocess.run(
+            [sys.executable, "-c", ask, name], env=environment, pass_fds=handed,
+            capture_output=True, text=True, timeout=60, start_new_session=True,
+        )  # fmt: skip
+    assert said.stdout.strip() == ascii(PASSPHRASE), said.stderr
+    assert PASSPHRASE not in str(environment)
+
+
+def test_the_key_for_the_hosts_may_have_a_passphrase(folder: Path, keys: dict[str, str]) -> None:
+    for name, protected in (("plain", False), ("locked", True), ("rsa", True), ("pem", True)):
+        assert ssh.is_protected(folder / name) is protected, name
+    opened = ssh.unlocked(folder / "locked", PASSPHRASE)
+    assert f"{opened.get_name()} {opened.get_base64()}" == " ".join(keys["locked"].split()[:2])
+    with pytest.raises(ssh.RefusedKeyError, match="wrong passphrase for the private key"):
+        ssh.unlocked(folder / "locked", "wrong")
 
 
 def test_who_has_no_key_or_one_that_cannot_decrypt(filled: Path, folder: Path) -> None:
