@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,8 +105,7 @@ def test_a_wrong_passphrase_is_said(filled: Path, folder: Path, passphrase, name
 
 
 def test_a_process_of_our_own_is_handed_what_was_given_once(
-    folder: Path,
-    passphrase,  # type: ignore[no-untyped-def]
+    folder: Path, passphrase: Callable[[str], None]
 ) -> None:
     passphrase(PASSPHRASE)
     name = str(folder / "locked")
