@@ -247,6 +247,15 @@ def _apps(wanted: Wanted, server: Server) -> Iterator[Obstacle]:
                 f"Remove it: yunohost app remove {app.instance}",
             )
             continue
+        if since := server.unfinished.get(app.instance):
+            yield Obstacle(
+                path,
+                f"the installation of {app.instance} began {since:%Y-%m-%d %H:%M} UTC and has not "
+                "ended: it still runs, or the machine stopped in the middle of it",
+                "Wait for its end. If none is under way, remove what there is of it, and deploy "
+                f"again, which installs it anew: yunohost app remove {app.instance}",
+            )
+            continue
         if found is None:
             name = will_be_called(app.id, taken)
             taken.add(name)

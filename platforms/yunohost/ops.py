@@ -286,12 +286,14 @@ def set_up(
 
 
 @operation()
-def account(check: str, run: str, arguments: Sequence[str]) -> Generator[StringCommand, None, None]:
-    """A system account: unless the shell text `check` holds for `arguments`, `run` makes it so.
-    Both are the role's own text; values are only in `arguments`."""
+def ensured(
+    check: str, run: str, arguments: Sequence[str], text: str
+) -> Generator[StringCommand, None, None]:
+    """Unless the shell text `check` holds for `arguments`, `run` makes it so, which is `text` to
+    people. Both are the role's own; values are only in `arguments`."""
     asked = shlex.join(("sh", "-c", check, "check", *arguments))
     if not host.get_fact(ops.Holds, check=asked):
-        ops.note("diff", path="", text=f"account {arguments[0]}")
+        ops.note("diff", path="", text=text)
         yield StringCommand(shlex.join(("sh", "-c", run, "run", *arguments)))
 
 

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeAlias
 
@@ -72,6 +72,12 @@ QUESTIONS: tuple[Question, ...] = (
     Question("keys", files="/home/*/.ssh/authorized_keys"),
     # Names alone: `app list` leaves out what it cannot read about, and ends well.
     Question("installed-apps", files="/etc/yunohost/apps/*/settings.yml", hide="."),
+    # When each installation began and ended, and nothing else that is written of it.
+    Question(
+        "installations",
+        files="/var/log/yunohost/operations/*-app_install-*.yml",
+        hide=r"^(?!started_at:|ended_at:)",
+    ),
     # As far as the colon: no account can be called so.
     Question("system-accounts", files="/etc/passwd"),
 )
@@ -187,6 +193,8 @@ class Server:
     apps: Mapping[str, App] = field(default_factory=dict)
     # Apps that are installed and that YunoHost does not tell about, as without its catalog.
     untold: tuple[str, ...] = ()
+    # Apps whose installation has not ended: it still runs, or was cut off. When it began (UTC).
+    unfinished: Mapping[str, datetime] = field(default_factory=dict)
     reserved: frozenset[str] = field(default=frozenset(), repr=False)  # the system's own accounts
     panels: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
 
@@ -273,6 +281,7 @@ def read(looked: Looked, described: Collection[str] = ()) -> Server:
         firewall=_firewall(looked),
         apps=apps,
         untold=tuple(sorted(there - apps.keys())),
+        unfinished=_unfinished(apps.values(), _files(looked, "installations")),
         reserved=frozenset(
             line.partition(":")[0]
             for text in _files(looked, "system-accounts").values()
@@ -370,6 +379,29 @@ def _permissions(looked: Looked, groups: Collection[str]) -> Mapping[str, Permis
         )
         for name, found in answers.permissions(_answer(looked, "permissions")).items()
     }
+
+
+# An app's `install_time` is taken when its installation begins (src/app.py of 12.1.25); seconds.
+_SOON = timedelta(seconds=60)
+
+
+def _unfinished(apps: Iterable[App], records: Mapping[str, str]) -> Mapping[str, datetime]:
+    """App → since when it is being installed, of those whose installation YunoHost's own record
+    of it does not say the end of. One that was upgraded since was finished by that."""
+    began = []
+    for path, text in records.items():
+        told = _yaml(path, text)
+        since = told.get("started_at")
+        if isinstance(since, datetime) and "ended_at" not in told:
+            began.append(since.replace(tzinfo=UTC))
+    out = {}
+    for app in apps:
+        number = app.settings.get("install_time")
+        if isinstance(number, int) and "update_time" not in app.settings:
+            at = datetime.fromtimestamp(number, UTC) + timedelta(seconds=1)  # it is cut off
+            if since := next((s for s in began if s <= at <= s + _SOON), None):
+                out[app.id] = since
+    return out
 
 
 _KEY_LINE = re.compile(r"(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}(?: .*)?")

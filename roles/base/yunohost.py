@@ -33,6 +33,19 @@ id -u -- "$1" >/dev/null 2>&1 || useradd --system --user-group --no-create-home 
 groupadd -f ssh.app; usermod -aG ssh.app -- "$1"
 """
 
+# $1 YunoHost's settings, the password of a mail relay among them, which it writes for everybody
+# to read and then leaves as they are; $2 the group of its portal, which looks there how strong a
+# password must be and would take any if it could not.
+_SETTINGS = "/etc/yunohost/settings.yml"
+_PORTAL = "ynh-portal"
+_PRIVATE_IS = """getent group "$2" >/dev/null || exit 0
+test "$(stat -c '%a %U %G' -- "$1" 2>/dev/null)" = "640 root $2"
+"""
+_PRIVATE = """set -eu
+umask 077; test -e "$1" || printf '{}\\n' > "$1"
+chown "root:$2" -- "$1"; chmod 0640 -- "$1"
+"""
+
 
 def install(host: Host, inventory: Inventory) -> None:
     """Queue our programs, our keys, and YunoHost's packages; nothing is set up yet."""
@@ -60,6 +73,13 @@ def configure(host: Host, inventory: Inventory) -> None:
     if not target.get_fact(yunohost.SetUp):
         _set_up(host, inventory)
     _watchers(host, inventory)
+    yunohost.ensured(
+        check=_PRIVATE_IS,
+        run=_PRIVATE,
+        arguments=(_SETTINGS, _PORTAL),
+        text=f"{_SETTINGS} is no longer readable by everybody: it can hold a relay's password",
+        name="YunoHost's settings are private",
+    )
     yunohost.steps(
         wanted=server.wanted_of(inventory, host.id, server.only()),
         stage="configure",
@@ -131,8 +151,12 @@ def _watchers(host: Host, inventory: Inventory) -> None:
     if not lines:
         ops.place(items=(ops.Gone(f"{home}/.ssh/authorized_keys"),), name="No watch")
         return
-    yunohost.account(
-        check=_WATCHER_IS, run=_WATCHER, arguments=(user, home), name="Account of the watch"
+    yunohost.ensured(
+        check=_WATCHER_IS,
+        run=_WATCHER,
+        arguments=(user, home),
+        text=f"account {user}",
+        name="Account of the watch",
     )
     ops.place(
         items=(

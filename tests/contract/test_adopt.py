@@ -58,6 +58,7 @@ def looked() -> Looked:
         "authority": {"/etc/ssl/certs/ca-yunohost_crt.pem": pems["authority"]},
         "keys": {"/home/alice/.ssh/authorized_keys": f"{KEY} laptop\n"},
         "installed-apps": {},
+        "installations": {},
         "system-accounts": {},
         "changed-files": recording("187").answer,
     }

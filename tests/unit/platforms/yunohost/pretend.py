@@ -84,6 +84,7 @@ class Pretended:
     panels: dict[str, dict[str, str]] = field(default_factory=dict)
     version: str = "12.1.25"
     untold: tuple[str, ...] = ()  # installed, and not told about
+    installations: dict[str, str] = field(default_factory=dict)  # YunoHost's records of them
 
     def looked(self, panels: Iterable[str] = ()) -> Looked:
         groups = {name: {"members": who} for name, who in self.groups.items()}
@@ -122,6 +123,7 @@ class Pretended:
             },
             "authority": {"/etc/ssl/certs/ca-yunohost_crt.pem": pems["authority"]},
             "keys": {f"/home/{n}/.ssh/authorized_keys": text for n, text in self.keys.items()},
+            "installations": dict(self.installations),
             "installed-apps": {
                 f"/etc/yunohost/apps/{name}/settings.yml": "" for name in (*self.apps, *self.untold)
             },

@@ -539,6 +539,34 @@ def test_an_app_that_is_listed_and_not_there_stands_in_the_way(tmp_path: Path) -
     assert "yunohost app remove wordpress" in obstacles(tmp_path, state, {}, site=site())
 
 
+@pytest.mark.parametrize(
+    ("record", "settings", "said"),
+    [
+        # A real one, of an installation whose process was killed.
+        ("started_at: 2026-11-24 03:03:57.235581\n", {}, True),
+        (
+            "ended_at: 2026-11-24 03:04:20.1\nstarted_at: 2026-11-24 03:03:57.235581\n",
+            {},
+            False,
+        ),
+        # It was finished by an upgrade since.
+        ("started_at: 2026-11-24 03:03:57.235581\n", {"update_time": 1795490000}, False),
+        # Of another app, long before this one came by a restore.
+        ("started_at: 2026-11-24 02:03:57.235581\n", {}, False),
+    ],
+)
+def test_an_installation_that_was_cut_off_is_no_app(
+    tmp_path: Path, record: str, settings: dict[str, Any], said: bool
+) -> None:
+    state = usual()
+    state.apps["wordpress"]["settings"] |= {"install_time": 1795489438, **settings}
+    state.installations = {"/var/log/yunohost/operations/x-app_install-wordpress.yml": record}
+    if said:
+        assert "has not ended" in obstacles(tmp_path, state, {}, site=site())
+    else:
+        assert steps(tmp_path, state, {}, site=site()) == CERTIFICATE
+
+
 def test_apps_that_yunohost_does_not_tell_about_are_not_installed_again(tmp_path: Path) -> None:
     # Without its catalog `app list` says that there are none, and ends well (seen on 12.1.25).
     state = usual()
