@@ -352,10 +352,12 @@ def packages(names: Sequence[str]) -> Generator[StringCommand, None, None]:
         return
     note("diff", path="", text=f"packages: {' '.join(missing)}")
     yield StringCommand(_UPDATE, _timeout=600)
-    yield StringCommand(
+    install = (
         _APT, "-o Dpkg::Options::=--force-confold install --no-install-recommends --",
         *(QuoteString(name) for name in missing),
     )  # fmt: skip
+    # Lists may be of this day and lack a source all the same, or name what the mirror has replaced.
+    yield StringCommand(*install, "|| {", _APT, "update &&", *install, "; }")
 
 
 class Units(FactBase[dict[str, tuple[str, str, str]]]):
