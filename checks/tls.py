@@ -31,8 +31,9 @@ class CertificateRefused(Exception):
     """A browser would refuse this certificate. The message says why and what to do."""
 
 
-def context(trust: Path | None) -> ssl.SSLContext:
-    """The one TLS context of a run: the machine's authorities, and those in `trust` (PEM).
+def context(trust: Path | None, trusting: str = "") -> ssl.SSLContext:
+    """The one TLS context of a run: the machine's authorities, those in the file `trust`, and
+    those in the text `trusting` (PEM both).
 
     Making one costs tens of milliseconds, using it for another connection nothing.
     Raise OSError when `trust` cannot be read.
@@ -40,6 +41,8 @@ def context(trust: Path | None) -> ssl.SSLContext:
     made = authorities.context()
     if trust is not None:
         made.load_verify_locations(cafile=str(trust))
+    if trusting:
+        made.load_verify_locations(cadata=trusting)
     made.options |= ssl.OP_NO_TICKET  # nobody comes back: spare servers the work of a ticket
     return made
 

@@ -18,12 +18,16 @@ from backup.remote import human
 from backup.restore import Restored
 from inventories import edit
 from inventories.access import ssh_target
-from inventories.model import Host, Inventory
+from inventories.model import Host, Inventory, Service
 from inventories.secrets import Secrets
+from platforms.yunohost import remote
+from platforms.yunohost.obstacles import obstacles
+from platforms.yunohost.server import QUESTIONS, read
 from recovery import steps
 from recovery.errors import RecoveryError, UsageError
 from recovery.phases import Progress
 from recovery.steps import NEWEST, Choice
+from roles.base.server import wanted_of
 from tools import ssh
 from tools.ssh import SshError
 
@@ -91,9 +95,10 @@ def restore(
         found |= {name: one for name, one in first.items() if not one.live}
     found |= steps.restore(host, services, progress, choice)
     if url is not None:
-        edit.change(file, "services", services[0], {"url": url})
-        progress(f"{file}: {services[0]} is at {url} from now on")
-    _set_up(file, services, host, progress, limit)
+        _move_address(file, inventory.services[services[0]], url, progress)
+        _check(file, services, host, progress)
+    else:
+        _set_up(file, services, host, progress, limit)
     if choice.replace and save:
         # Else the newest copy would be that of what was just replaced.
         progress("Saving what is there now")
@@ -104,12 +109,14 @@ def restore(
                 f"{error}. The newest copy is of what was there before the restore: until the next "
                 "one, a restore or a rebuild would bring that back."
             )
+    if url is not None:
+        _name(file, services, host, progress)
     return found
 
 
 def _refuse_address(file: Path, names: Sequence[str], host: Host, choice: Choice, url: str) -> None:
     """Raise UsageError or InventoryError when a restore to another address cannot be. YunoHost's
-    apps know how to change theirs, which the set-up after the restore has them do."""
+    apps know how to change theirs, as far as their packages do."""
     if len(names) != 1 or host.platform != "yunohost":
         raise UsageError("--url is for one service on a YunoHost server")
     if choice.dry_run:
@@ -119,9 +126,29 @@ def _refuse_address(file: Path, names: Sequence[str], host: Host, choice: Choice
     try:
         shutil.copy(file, trial)
         edit.change(trial, "services", names[0], {"url": url})
-        roles.load(trial)
+        wanted = wanted_of(roles.load(trial), host.id, names)
     finally:
         trial.unlink(missing_ok=True)
+    with ssh.session(ssh_target(host)) as session:
+        there = read(remote.look(session, QUESTIONS), wanted.accounts)
+    # What is not there, or not set up, cannot say yet whether it can move.
+    if there.installed and (
+        found := [o for o in obstacles(wanted, there) if o.path.startswith(f"services.{names[0]}.")]
+    ):
+        raise UsageError(f"{url} cannot be: {' '.join(map(str, found))} Nothing was changed.")
+
+
+def _move_address(file: Path, service: Service, url: str, progress: Progress) -> None:
+    """Give a service that was just brought back another address, in the inventory and there. When
+    it cannot have it, the inventory is as before. Raise RecoveryError."""
+    edit.change(file, "services", service.id, {"url": url})
+    progress(f"{file}: {service.id} is at {url} from now on")
+    try:
+        steps.deploy(file, ("configure",), [service.id], progress, "Changing the address")
+    except RecoveryError:
+        edit.change(file, "services", service.id, {"url": service.url})
+        progress(f"{file}: {service.id} is at {service.url} as before; its data is back there")
+        raise
 
 
 def _set_up(
@@ -133,8 +160,45 @@ def _set_up(
 ) -> None:
     progress("Setting up")
     steps.deploy(file, ("configure",), limit or services, progress, "Setting up")
+    _check(file, services, host, progress)
+
+
+def _check(file: Path, services: Sequence[str], host: Host, progress: Progress) -> None:
     progress("Checking")
-    steps.insist(steps.check(file, services, address={host.id: str(host.address)}))
+    # A name that leads elsewhere yet can have no certificate but the server's own.
+    address = {host.id: str(host.address)}
+    own = steps.authority(host, domains_of(roles.load(file), services))
+    steps.insist(steps.check(file, services, address=address, trusting=own))
+
+
+def _name(file: Path, services: Sequence[str], host: Host, progress: Progress) -> None:
+    """Let the names of services lead to `host`, where they are well, and get their certificates.
+    Raise RecoveryError when people would be warned off afterwards."""
+    progress("Moving the names")
+    steps.activate(file, host.id, progress)
+    progress("Checking under the names")
+    names = domains_of(roles.load(file), services)
+    own = steps.authority(host, names) if names <= self_signed(host) else ""
+    address = {host.id: str(host.address)}
+    try:
+        steps.insist(steps.check(file, services, address=address, trusting=own))
+    except RecoveryError as error:
+        said = str(error).rstrip(".")
+        raise RecoveryError(
+            f"The data is back on {host.id} and the names lead there. {said}. Nothing is left to "
+            f"restore; for a certificate, `releve deploy {file} --limit {host.id}` asks again."
+        ) from error
+
+
+def domains_of(inventory: Inventory, services: Sequence[str]) -> frozenset[str]:
+    """The names in the addresses of services. Pure."""
+    return frozenset(inventory.services[name].domain for name in services)
+
+
+def self_signed(host: Host) -> frozenset[str]:
+    """The domains for which the inventory wants nobody to vouch. Pure."""
+    described = host.yunohost.domains if host.yunohost else {}
+    return frozenset(name for name, one in described.items() if one.certificate == "self-signed")
 
 
 def _move(
@@ -183,8 +247,7 @@ def _move(
         progress(f"{file}: {moving} is on {before.id} as before")
         raise
     _set_up(file, services, host, progress)
-    progress("Moving the names")
-    steps.activate(file, host.id, progress)
+    _name(file, services, host, progress)
     progress(
         f"{moving} still runs on {before.id} too, where nobody comes any more; what was written "
         "there after the copy was made is there only."

@@ -6,7 +6,7 @@ Each looks at what is there, so running one again after it was cut off continues
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from deploy.report import Report
 from inventories.access import ssh_target
 from inventories.load import digest
 from inventories.model import Host, Inventory
+from platforms.yunohost import commands
 from recovery.errors import RecoveryError, UsageError
 from recovery.evidence import Evidence, Kind, Mark, Place, ServiceEvidence, operator
 from recovery.phases import Progress, Stopwatch, now
@@ -129,13 +130,36 @@ def restore(
 
 
 def check(
-    file: Path, services: Sequence[str], *, address: Mapping[str, str] | None = None
+    file: Path,
+    services: Sequence[str],
+    *,
+    address: Mapping[str, str] | None = None,
+    trusting: str = "",
 ) -> tuple[Result, ...]:
     """Check `services` from outside and inside. With `address` (host id -> IP), look there,
-    whatever DNS says: names that lead elsewhere are then as they should be."""
+    whatever DNS says: names that lead elsewhere are then as they should be. `trusting`: more
+    authorities to believe, as PEM."""
     inventory = roles.load(file)
-    found = checking.run(inventory, file.parent, only=list(services), addresses=address or {})
+    found = checking.run(
+        inventory,
+        file.parent,
+        only=list(services),
+        addresses=address or {},
+        trusting=trusting,
+    )
     return tuple(r for r in found.results if not (address and r.check == "dns"))
+
+
+def authority(host: Host, domains: Iterable[str]) -> str:
+    """As PEM, whoever signed the certificates that a YunoHost server made itself for `domains`,
+    until their names lead there and others vouch for them. "" elsewhere. Raise SshError."""
+    if host.platform != "yunohost":
+        return ""
+    files = (commands.AUTHORITY, *(commands.CERTIFICATE.format(name) for name in domains))
+    with ssh.session(ssh_target(host)) as session:
+        # Unlike cat, it ends the last line of each, and goes on after one that is not there.
+        said = session.run(("grep", "-hs", "", "--", *files), check=False).stdout.decode()
+    return said if "BEGIN CERTIFICATE" in said else ""
 
 
 def insist(results: Sequence[Result]) -> None:

@@ -26,6 +26,12 @@ ENVIRONMENT = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
 # installed" on standard output (seen: recordings 002 and 015).
 INSTALLED_MARKER = "/etc/yunohost/installed"
 
+# Whoever signs what YunoHost calls self-signed certificates (src/certificate.py of 12.1.25).
+AUTHORITY = "/etc/ssl/certs/ca-yunohost_crt.pem"
+# What a domain shows. Whoever signed it by the server's own means is appended: that of the main
+# domain is older than AUTHORITY (seen).
+CERTIFICATE = "/etc/yunohost/certs/{}/crt.pem"
+
 # Where each app's settings lie, as YAML, secrets among them.
 APP_SETTINGS = "/etc/yunohost/apps/{}/settings.yml"
 

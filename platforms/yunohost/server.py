@@ -68,7 +68,7 @@ QUESTIONS: tuple[Question, ...] = (
         hide=r"(?i)pass|token|secret|key|api",
     ),
     Question("certificates", files="/etc/yunohost/certs/*/crt.pem"),
-    Question("authority", files="/etc/ssl/certs/ca-yunohost_crt.pem"),
+    Question("authority", files=commands.AUTHORITY),
     Question("keys", files="/home/*/.ssh/authorized_keys"),
     # Names alone: `app list` leaves out what it cannot read about, and ends well.
     Question("installed-apps", files="/etc/yunohost/apps/*/settings.yml", hide="."),

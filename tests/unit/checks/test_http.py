@@ -37,6 +37,17 @@ def test_a_page_and_its_certificate_come_in_one_look(
     assert 88 < (answer.certificate.not_after - time.time()) / tls.DAY < 90
 
 
+def test_an_authority_is_believed_that_only_this_run_was_told_of(
+    serve: Serve, talks: SimpleNamespace, root: Authority, trust: Path
+) -> None:
+    port = serve(talks.page(b"x"), [root.issue(NAME)])
+    whom = (f"https://{NAME}:{port}/", lambda _: ["127.0.0.1"])
+    with pytest.raises(tls.CertificateRefused):
+        http.fetch(*whom, tls.context(None), time.monotonic() + 5)
+    told = tls.context(None, trusting=trust.read_text())
+    assert http.fetch(*whom, told, time.monotonic() + 5).status == 200
+
+
 def test_a_chain_through_an_intermediate_holds_when_it_is_sent(
     serve: Serve, talks: SimpleNamespace, root: Authority, trust: Path
 ) -> None:

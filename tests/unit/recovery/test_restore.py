@@ -1,0 +1,69 @@
+"""What a restore leaves in the inventory when it cannot end."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import roles
+from recovery import restore
+from recovery.errors import RecoveryError
+
+INVENTORY = """
+schema = 1
+[organisation]
+name = "Essai"
+contact = "contact@example.org"
+[people.alix]
+mail = "alix@example.org"
+keys = ["KEY"]
+duties = ["deploy", "restore", "dns", "registrar", "contact"]
+[hosts.monts]
+platform = "yunohost"
+address = "127.0.0.1"
+port = 1
+host_key = "KEY"
+provider = "here"
+datacenter = "here"
+[hosts.monts.yunohost]
+main_domain = "example.org"
+[hosts.monts.yunohost.domains."site.example.org"]
+certificate = "self-signed"
+[domains."example.org"]
+dns = "manual"
+[services.site]
+role = "wordpress"
+host = "monts"
+url = "https://site.example.org"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    key = tmp_path / "key"
+    subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key), check=True)
+    monkeypatch.setenv("RELEVE_SSH_KEY", str(key))
+    monkeypatch.setenv("RELEVE_IDENTITY", str(key))
+    path = tmp_path / "inventory.toml"
+    public = key.with_suffix(".pub").read_text().strip()
+    path.write_text(INVENTORY.replace("KEY", public))
+    return path
+
+
+def test_an_address_that_a_service_cannot_have_is_not_left_in_the_inventory(file: Path) -> None:
+    service = roles.load(file).services["site"]
+    said: list[str] = []
+    with pytest.raises(RecoveryError, match="monts"):
+        restore._move_address(file, service, "https://new.example.org", said.append)
+    assert roles.load(file).services["site"].url == "https://site.example.org"
+    assert "as before" in said[-1]
+
+
+def test_a_certificate_of_the_servers_own_will_do_only_where_it_is_wanted(file: Path) -> None:
+    inventory = roles.load(file)
+    names = restore.domains_of(inventory, ["site"])
+    assert names == {"site.example.org"}
+    assert names <= restore.self_signed(inventory.hosts["monts"])
+    assert not {"example.org"} <= restore.self_signed(inventory.hosts["monts"])
