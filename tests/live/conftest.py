@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from lab import Lab
 from tests.live.story import Offered, Story, said
+from tools.files import replace_file
 
 
 @pytest.fixture(scope="session")
@@ -17,11 +19,14 @@ def story() -> Iterator[Story]:
     """Skips when no server is offered."""
     if not (said("HOST") and said("KEY")):
         pytest.skip("nobody offers a server: make live HOST=root@ADDRESS KEY=FILE")
-    key = Path(said("KEY")).expanduser().resolve()
-    os.environ["RELEVE_SSH_KEY"] = os.environ["RELEVE_IDENTITY"] = str(key)
     lab = Lab("live", progress=lambda text: print(f"  {text}", flush=True))
-    with Story(Offered.parse(said("HOST")), key, lab, said("DOMAIN") or "live.test") as story:
-        yield story
+    with tempfile.TemporaryDirectory(prefix="releve-live-") as folder:
+        # ssh refuses a key that others may read.
+        key = Path(folder) / "key"
+        replace_file(key, Path(said("KEY")).expanduser().read_bytes())
+        os.environ["RELEVE_SSH_KEY"] = os.environ["RELEVE_IDENTITY"] = str(key)
+        with Story(Offered.parse(said("HOST")), key, lab, said("DOMAIN")) as story:
+            yield story
 
 
 @pytest.fixture(scope="session")
