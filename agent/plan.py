@@ -122,7 +122,8 @@ def _state(state: State) -> dict[str, Any]:
             {"name": d.name, "save": list(d.save), "load": list(d.load)} for d in state.dumps
         ],
         "quiesce": [
-            {"do": list(q.do), "undo": list(q.undo), "at_most": q.at_most} for q in state.quiesce
+            {"do": list(q.do), "undo": list(q.undo), "at_most": q.at_most, "answers": q.answers}
+            for q in state.quiesce
         ],
         "mirrors": [{"path": m.path, "copy": m.copy, "make": list(m.make)} for m in state.mirrors],
         "archives": [

@@ -138,11 +138,13 @@ class Dump:
 class Quiesce:
     """Something to hold still while copying. `undo` must be harmless when nothing was held:
     it runs after the copy, after a crash, and at boot. `at_most` is in seconds: when the copy
-    takes longer, `undo` runs all the same and the run is reported as failed."""
+    takes longer, `undo` runs all the same and the run is reported as failed. `answers`: can its
+    objects still be counted meanwhile? Not where the service itself is stopped."""
 
     do: Argv
     undo: Argv
     at_most: int
+    answers: bool = True
 
 
 @dataclass(frozen=True)

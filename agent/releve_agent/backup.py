@@ -129,7 +129,10 @@ def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:
         part.manifest["counts"] = _ask(part, "counts")
 
     def counts_after() -> None:
-        part.manifest["counts_after"] = _ask(part, "counts")
+        # What was written after the first count and before the copy belongs to the copy: how much
+        # that may be is known only where it can be asked once more.
+        asked = all(q.get("answers", True) for q in part.plan.get("quiesce", ()))
+        part.manifest["counts_after"] = _ask(part, "counts") if asked else None
 
     def hold() -> None:
         for number, quiesce in enumerate(part.plan.get("quiesce", ())):

@@ -584,7 +584,7 @@ class Restoring:
                 problems.append(str(error))
         for name, was in saved.items():
             now = result["counts"].get(name)
-            low, high = sorted((was, after.get(name, was)))
+            low, high = (was, now) if after is None else sorted((was, after.get(name, was)))
             if now is not None and not low <= now <= high:
                 problems.append(f"{was} {name} were saved, {now} are here")
         canary = self.part.get("canary")

@@ -165,10 +165,14 @@ def app(
     args: Mapping[str, Scalar] | None = None,
     access: tuple[str, ...] = VISITORS,
     panel: Mapping[str, Scalar] | None = None,
+    if_asked: Mapping[str, Scalar] | None = None,
 ) -> WantedApp:
     """The app of a service: what its role says, and the inventory's own words before that. `id`:
-    where the catalog has it under another name than the role's."""
-    return wanted_app(service, id or service.role, args=args, access=access, panel=panel)
+    where the catalog has it under another name than the role's. `if_asked`: answers to what only
+    some releases of the package ask."""
+    return wanted_app(
+        service, id or service.role, args=args, access=access, panel=panel, if_asked=if_asked
+    )
 
 
 def host_of(service: Service, inventory: Inventory) -> Host:

@@ -73,7 +73,8 @@ def install_arguments(app: WantedApp, manifest: Manifest) -> Arguments:
     """The inventory's answers to an app's questions, checked. Raise ArgumentsError with every one
     that is missing, unknown or wrong."""
     asked = {question.id for question in manifest.questions}
-    given = {key: value for key, value in implied(app).items() if key in asked}
+    maybe = {**implied(app), **app.if_asked}
+    given = {key: value for key, value in maybe.items() if key in asked}
     return checked(app.instance, manifest.questions, {**given, **app.args})
 
 

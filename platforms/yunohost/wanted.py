@@ -38,6 +38,8 @@ class WantedApp:
     source: str | None = None
     branch: str | None = None
     absent: bool = False
+    # Answers to what only some releases of the package ask.
+    if_asked: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def wanted_app(
     args: Mapping[str, Value] | None = None,
     access: Sequence[str] | None = None,
     panel: Mapping[str, Value] | None = None,
+    if_asked: Mapping[str, Value] | None = None,
 ) -> WantedApp:
     """A service of the inventory as an app; what its role says gives way to what the file says.
 
@@ -115,6 +118,7 @@ def wanted_app(
         source=options.source,
         branch=options.branch,
         absent=options.absent,
+        if_asked=if_asked or {},
     )
 
 

@@ -1,7 +1,9 @@
 """Etherpad as an app of YunoHost (etherpad_ynh): arguments, settings, copies. Pure.
 
 The package keeps all pads in one embedded database file in its data folder and copies it while
-Etherpad writes; here the file lies beside the archive and Etherpad stands still for that moment.
+Etherpad writes; here Etherpad stands still for that moment. The folder is part of the archive, not
+beside it: the package starts Etherpad while it is restored, and waits until it runs, which it only
+does once the file is its own.
 """
 
 # ruff: noqa: ARG001 (the interface gives every function the same arguments)
@@ -40,7 +42,8 @@ def program(service: Service, *arguments: str) -> Argv:
 
 def app(service: Service, inventory: Inventory) -> WantedApp:
     """Questions of the package: language, admin, password (of Etherpad's own admin page, which
-    YunoHost's admins alone reach)."""
+    YunoHost's admins alone reach). Until 2.5 it also asks for a program, of hundreds of megabytes,
+    that writes PDF files."""
     language = inventory.organisation.locale
     args = ynh.with_admin(
         service,
@@ -50,7 +53,7 @@ def app(service: Service, inventory: Inventory) -> WantedApp:
             "password": f"secret:service.{service.id}.password",
         },
     )
-    return ynh.app(service, args=args)
+    return ynh.app(service, args=args, if_asked={"export": "none"})
 
 
 def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
@@ -79,16 +82,16 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
 
 
 def state(service: Service, inventory: Inventory) -> State:
-    """Code and configuration with YunoHost's archive, the pads beside it."""
+    """All of it with YunoHost's archive."""
     unit = ynh.service_unit(service)
     return common.state(
         service,
-        paths=(ynh.data_dir(service),),
         quiesce=(
             Quiesce(
                 units_stop(unit),
                 ("sh", "-c", _START, "start", unit, *program(service, "wait")),
                 1800,
+                answers=False,
             ),
         ),
         counts=program(service, "counts"),

@@ -71,6 +71,28 @@ def test_what_somebody_writes_while_it_is_saved_is_no_damage(site: Site) -> None
     assert "was being written to while it was saved" in restored["said"] + str(restored)
 
 
+def test_a_service_that_is_stopped_while_it_is_saved_is_counted_before(site: Site) -> None:
+    folder = site.service("forum")
+    forum, down = site.plan["services"]["forum"], site.base / "down"
+    # Somebody writes a line after the count; nobody can be asked while it is down.
+    stop = 'echo "one more" >> "$1"; touch "$2"'
+    forum["quiesce"] = [
+        {"do": ["sh", "-c", stop, "stop", str(folder / "database"), str(down)],
+         "undo": ["rm", "-f", str(down)], "at_most": 60, "answers": False}
+    ]  # fmt: skip
+    asked = 'test ! -e "$1" || exit 1; shift; exec "$@"'
+    forum["counts"] = ["sh", "-c", asked, "counts", str(down), *forum["counts"]]
+    site.agent("init")
+    assert site.agent("backup")["services"]["forum"]["errors"] == []
+    (folder / "database").write_text("")
+    restored = site.agent("restore", "--service=forum")
+    assert restored["counts_saved"]["lines"] + 1 == restored["counts"]["lines"] == 3
+    # What came back with less than was counted is refused all the same.
+    forum["dumps"][0]["load"] = ["sh", "-c", 'tail -n1 > "$1"', "load", str(folder / "database")]
+    lost = site.agent("restore", "--service=forum", "--replace", code=1)
+    assert "1 are here" in str(lost)
+
+
 def test_live_data_is_refused_then_saved_then_replaced(site: Site) -> None:
     folder, snapshot = saved(site)
     (folder / "files" / "page").write_text("newer")
