@@ -177,7 +177,10 @@ def sandbox(rest: Sequence[str]) -> None:
     """YunoHost does not list this domain: the package asks for it with the app's certificate."""
     words = apps.remembered(rest[0])
     name = words.get("sandboxdomain") or f"sandbox.{words['domain']}"
-    found = [address for kind in ("A", "AAAA") for address in apps.ask_dns(kind, name) or ()]
+    asked = [apps.ask_dns(kind, name) for kind in ("A", "AAAA")]
+    found = [address for answer in asked for address in answer or ()]
+    if None in asked and not found:
+        raise apps.ToolError(f"no DNS server of the world tells where {name} leads")
     said = ""
     context = ssl.create_default_context()
     try:
