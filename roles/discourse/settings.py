@@ -40,7 +40,7 @@ class DiscourseSettings(Settings):
     title: Line | None = None  # default: the organisation's name
     locale: Locale | None = None
     contact: Mail | None = None
-    sender: Mail | None = None  # default: the mailbox, else noreply@ the server's main domain
+    sender: Mail | None = None  # default: noreply@ the server's main domain; never the mailbox
     # The mailbox that members' mails arrive in: a role mailbox of the same host, or one elsewhere.
     mailbox: Account | Elsewhere | None = None
     poll_minutes: Annotated[int, Field(strict=True, ge=1, le=60)] = 5
@@ -55,6 +55,8 @@ class DiscourseSettings(Settings):
     def _needs_a_mailbox(self) -> DiscourseSettings:
         if self.new_topics and self.mailbox is None:
             raise ValueError("new_topics needs mailbox: that is where such mails arrive")
+        if isinstance(self.mailbox, Elsewhere) and self.sender == self.mailbox.address:
+            raise ValueError("sender must not be the mailbox: Discourse would answer itself")
         return self
 
 

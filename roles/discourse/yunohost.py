@@ -74,7 +74,9 @@ def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
     """Site settings, mail in and out first of all."""
     chosen = discourse.settings(service)
     address, wanted = incoming(service, inventory)
-    sender = chosen.sender or address or f"noreply@{ynh.main_domain(service, inventory)}"
+    # Never the mailbox: Discourse refuses reply addresses in the mailbox that it sends as
+    # (ReplyByEmailAddressValidator), for its own mails would come back as replies.
+    sender = chosen.sender or f"noreply@{ynh.main_domain(service, inventory)}"
     wanted |= {
         "title": chosen.title or inventory.organisation.name,
         "default_locale": chosen.locale or inventory.organisation.locale,
@@ -111,8 +113,8 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
 
 def state(service: Service, inventory: Inventory) -> State:
     """All of it with YunoHost's archive, which copies files and dumps the database while both are
-    in use: for that long the forum is read-only and its jobs are paused, as Discourse's own
-    backup has it."""
+    in use: for that long the forum is read-only and its jobs are paused. Why not Discourse's own
+    archive: docs/architecture.md."""
     return common.state(
         service,
         quiesce=(Quiesce(program(service, "hold"), program(service, "free"), 2 * 3600),),

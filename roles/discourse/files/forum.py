@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """forum.py INSTANCE VERB: a Discourse of YunoHost's. Runs as root; answers are JSON on one line.
 
-Looks ask the database and Redis, which takes no time; what changes something goes through
-Discourse itself (forum.rb), which takes its quarter of a minute.
+Looks ask the database and Redis, which takes no time, as does holding it still; what changes
+something goes through Discourse itself (forum.rb), which takes its quarter of a minute.
 
 state                 jobs queued, seconds since the last one, mailbox errors in a day, read-only
 counts, versions      one JSON object
@@ -35,6 +35,11 @@ else:
     import apps
 
 RUBY = "/usr/local/lib/releve/discourse/forum.rb"
+# Discourse::USER_READONLY_MODE_KEY and SidekiqPauser::PAUSED_KEY, with the name of the one forum
+# that an installation has. Whoever serves a page or takes a job asks for them each time.
+READ_ONLY, PAUSED = "default:readonly_mode:user", "default:sidekiq_is_paused_v2"
+# Longer than a copy may take; then the forum serves again by itself, whatever became of us.
+HELD_S = 3 * 3600
 TITLE = "Relève canary"
 
 
@@ -59,11 +64,13 @@ def query(instance: str, sql: str) -> list[list[str]]:
 
 
 class Redis:
-    """The few words of Redis' protocol (RESP) that looking needs."""
+    """The few words of Redis' protocol (RESP) that are needed here."""
+
+    PORT = 6379
 
     def __init__(self, number: int) -> None:
         try:
-            self.link = socket.create_connection(("127.0.0.1", 6379), timeout=10)
+            self.link = socket.create_connection(("127.0.0.1", self.PORT), timeout=10)
         except OSError as error:
             raise apps.ToolError(f"Redis does not answer: {error}") from None
         self.file = self.link.makefile("rb")
@@ -116,7 +123,7 @@ def state(rest: Sequence[str]) -> None:
     errors = store.ask("ZCOUNT", "default:poll_mailbox_errors", str(now - 86400), str(now))
     flags = (
         "default:readonly_mode",
-        "default:readonly_mode:user",
+        READ_ONLY,
         "default:readonly_mode:postgres",
     )
     trackers: list[str] = []
@@ -203,18 +210,37 @@ def put(instance: str, values: Mapping[str, Any]) -> None:
 # --- copies ----------------------------------------------------------------------------------
 
 
+def at_work(store: Redis) -> int:
+    """Jobs under way: Sidekiq keeps those of each of its processes in a table of its own."""
+    return sum(
+        int(store.ask("HLEN", f"{prefix}{process}:{table}"))
+        for prefix in ("", "sidekiq:")
+        for process in store.ask("SMEMBERS", f"{prefix}processes")
+        for table in ("work", "workers")
+    )
+
+
 def hold(rest: Sequence[str]) -> None:
-    held = apps.mark(rest[0], "readonly")
-    if not held.exists() and redis(rest[0]).ask("EXISTS", "default:readonly_mode:user"):
+    """Not by `Sidekiq.pause!`: that lasts a minute after the process that said it has ended."""
+    held, store = apps.mark(rest[0], "readonly"), redis(rest[0])
+    if not held.exists() and store.ask("EXISTS", READ_ONLY):
         return  # an administrator wants it read-only: it stays so afterwards
     held.write_text("", encoding="utf-8")
-    ruby(rest[0], "hold")
+    for key in (READ_ONLY, PAUSED):
+        store.ask("SET", key, "releve", "EX", str(HELD_S))
+    # A job under way writes: half a minute at most is waited for it.
+    deadline = time.monotonic() + 30
+    while at_work(store) and time.monotonic() < deadline:
+        time.sleep(0.5)
 
 
 def free(rest: Sequence[str]) -> None:
     held = apps.mark(rest[0], "readonly")
     if held.exists():
-        ruby(rest[0], "free")
+        store = redis(rest[0])
+        for key in (READ_ONLY, PAUSED):
+            if store.ask("GET", key) == "releve":
+                store.ask("DEL", key)
         held.unlink()
 
 

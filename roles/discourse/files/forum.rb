@@ -5,8 +5,6 @@
 #
 # set     {name: value}: site settings, "category_mail:SLUG" => the address that opens topics,
 #         "category_strangers:SLUG" => whether people without an account may
-# hold    read-only, background jobs paused, as Discourse's own backup has it
-# free    both undone
 # plant   {title, text, like}: a topic for staff only; of those like it, the last five stay
 # sample  a topic with an answer
 
@@ -37,10 +35,14 @@ def set_all(given)
       else
         category.update!(email_in_allow_strangers: value)
       end
-    elsif SiteSetting.respond_to?(name)
-      SiteSetting.set_and_log(name, value, Discourse.system_user)
-    else
+    elsif !SiteSetting.respond_to?(name)
       wrong[name] = "this release has no such setting"
+    elsif SiteSetting.public_send(name) == value
+      # Discourse writes down nothing that does not change, and forum.py reads what is written: what
+      # is a default today is another one after an update.
+      SiteSetting.set(name, value)
+    else
+      SiteSetting.set_and_log(name, value, Discourse.system_user)
     end
   rescue Discourse::InvalidParameters, ActiveRecord::RecordInvalid => e
     # Discourse's sentence, which never holds the value of a secret setting.
@@ -91,23 +93,6 @@ end
 case verb
 when "set"
   say(set_all(given))
-when "hold"
-  Discourse.enable_readonly_mode(Discourse::USER_READONLY_MODE_KEY)
-  # A job under way writes: wait for it, half a minute at most, as Discourse's backup does.
-  begin
-    Sidekiq.pause!("releve")
-  rescue ArgumentError
-    Sidekiq.pause!
-  end
-  6.times do
-    break if Sidekiq::Workers.new.size.zero?
-    sleep 5
-  end
-  say({ "held" => true })
-when "free"
-  Sidekiq.unpause!
-  Discourse.disable_readonly_mode(Discourse::USER_READONLY_MODE_KEY)
-  say({ "held" => false })
 when "plant"
   say(plant(given))
 when "sample"

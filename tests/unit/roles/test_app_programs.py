@@ -7,8 +7,10 @@ import hashlib
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -159,6 +161,82 @@ def test_cryptpads_admins_stand_in_a_line_of_our_own(apps: Any) -> None:
     assert drive.keys_in("module.exports = { adminKeys: [] };") == []
     assert drive.is_blob("5e" * 24)
     assert not drive.is_blob("5e" * 24 + ".activity")
+
+
+def test_a_silent_dns_is_not_a_name_that_leads_nowhere(
+    apps: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(tmp_path, "cryptpad", "domain: pad.example\n")
+    drive = load("roles/cryptpad/files/drive.py")
+    monkeypatch.setattr(apps, "ask_dns", lambda _, __: None)
+    with pytest.raises(apps.ToolError, match=r"sandbox\.pad\.example"):
+        drive.sandbox(["cryptpad"])
+
+
+class Redis:
+    """As much of Redis as a forum's lock needs, on the loopback; it keeps what expires."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.keys: dict[str, str] = {}
+        self.expires: dict[str, int] = {}
+        self.busy = 2
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self) -> None:
+        while True:
+            link, _ = self.listener.accept()
+            file = link.makefile("rb")
+            while line := file.readline():
+                words = []
+                for _ in range(int(line[1:])):
+                    size = int(file.readline()[1:])
+                    words.append(file.read(size + 2)[:-2].decode())
+                link.sendall(self.answer(*words))
+
+    def answer(self, word: str, *rest: str) -> bytes:
+        if word == "SET":
+            key, value, _, seconds = rest
+            self.keys[key] = value
+            self.expires[key] = int(seconds)
+            return b"+OK\r\n"
+        if word == "GET":
+            value = self.keys.get(rest[0])
+            return b"$-1\r\n" if value is None else f"${len(value)}\r\n{value}\r\n".encode()
+        if word == "SMEMBERS":
+            return b"*1\r\n$1\r\na\r\n" if rest[0] == "processes" else b"*0\r\n"
+        if word == "HLEN":
+            self.busy -= rest[0] == "a:work"
+            return b":1\r\n" if rest[0] == "a:work" and self.busy > 0 else b":0\r\n"
+        if word == "EXISTS":
+            return b":%d\r\n" % (rest[0] in self.keys)
+        if word == "DEL":
+            return b":%d\r\n" % (self.keys.pop(rest[0], None) is not None)
+        assert word == "SELECT"
+        return b"+OK\r\n"
+
+
+def test_a_forum_is_held_for_as_long_as_a_copy_may_take(
+    apps: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(tmp_path, "discourse", "redis_db: '1'\n")
+    monkeypatch.setattr(apps, "HELD", str(tmp_path))
+    forum, store = load("roles/discourse/files/forum.py"), Redis()
+    # Rails would take its quarter of a minute, and its pause ends a minute after it did.
+    monkeypatch.setattr(forum, "ruby", None)
+    monkeypatch.setattr(forum.Redis, "PORT", store.port)
+    forum.hold(["discourse"])
+    assert set(store.keys) == {forum.READ_ONLY, forum.PAUSED}
+    assert min(store.expires.values()) > 2 * 3600  # what the role lets a copy take
+    assert store.busy == 0
+    forum.free(["discourse"])
+    assert store.keys == {}
+    # An administrator's own read-only mode is nobody else's to end.
+    store.keys[forum.READ_ONLY] = "1"
+    forum.hold(["discourse"])
+    forum.free(["discourse"])
+    assert store.keys == {forum.READ_ONLY: "1"}
 
 
 def test_what_nextcloud_is_told_hides_secrets_and_keeps_types(

@@ -155,6 +155,20 @@ def test_every_question_of_a_package_is_answered_and_no_other(role: str) -> None
     assert "password" not in arguments.args
 
 
+def test_what_only_some_releases_of_a_package_ask_is_answered_where_it_is_asked() -> None:
+    service, inv, on = one("etherpad", app={"args": {"language": "fr"}})
+    assert not isinstance(on.app, Absent)
+    # etherpad_ynh 2.5.3, the last one for YunoHost before 12.1.38.
+    more = (("path", "path", ()), ("export", "select", ("none", "libreoffice")))
+    asked = [
+        Question(name, kind, name, optional=False, default=None, choices=choices)
+        for name, kind, choices in (*ASKED["etherpad"], *more)
+    ]
+    about = Manifest("etherpad", "2.5.3~ynh1", tuple(asked), (), multi_instance=True)
+    arguments = install_arguments(on.app(service, inv), about)
+    assert "export=none" in arguments.args.split("&")
+
+
 def test_the_inventory_has_the_last_word_over_a_role() -> None:
     said = {"label": "Site", "access": ["all_users"], "args": {"language": "it_IT"},
             "instance": "wordpress__2"}  # fmt: skip
@@ -228,7 +242,8 @@ def test_discourse_reads_a_mailbox_of_its_server() -> None:
     assert found["pop3_polling_host"] == "test.example"
     assert found["pop3_polling_password"] == ynh.Secret("host.monts.ynh.contact")
     assert found["reply_by_email_address"] == "contact+%{reply_key}@other.example"
-    assert found["notification_email"] == "contact@other.example"
+    # Discourse refuses a reply address in the mailbox that it sends as.
+    assert found["notification_email"] == "noreply@test.example"
     assert found["category_mail:general"] == "forum@other.example"
     assert (found["email_in"], found["chat_enabled"]) == (True, False)
     assert found["default_email_mailing_list_mode"] is True
@@ -340,7 +355,9 @@ def test_what_is_written_while_it_is_copied_is_held_still() -> None:
     assert "etherpad.service" in pad.undo
     assert (forum.do[-1], forum.undo[-1]) == ("hold", "free")
     assert state_of("nextcloud").paths == ("/home/yunohost.app/nextcloud",)
-    assert state_of("etherpad").paths == ("/home/yunohost.app/etherpad",)
+    # It is started, and waited for, while YunoHost restores it: its pads must come with it.
+    assert state_of("etherpad").paths == ()
+    assert (pad.answers, forum.answers) == (False, True)
 
 
 def test_units_of_any_app_stop_only_for_data_beside_it() -> None:
