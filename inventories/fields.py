@@ -41,7 +41,7 @@ NAMES: dict[str, str] = {
 }
 
 _MAIL = 'a mail address such as "contact@atelier.example"'
-_USER = 'a Unix user name such as "releve", of lower-case letters, digits, - and _'
+_USER = 'a Unix user name such as "releve", of lower-case letters, digits, . - and _'
 _NAME = "a name of lower-case letters, digits and -"
 _SPAN = 'a whole number and a unit, such as "90s", "15m", "24h" or "7d"'
 _TEXT = "a text in double quotes"

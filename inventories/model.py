@@ -431,7 +431,7 @@ class Host(Model):
     address: Address
     address6: Address6 | None = None
     port: Port = 22
-    user: Annotated[str, StringConstraints(pattern=r"\A[a-z_][a-z0-9_-]{0,31}\Z")] = "root"
+    user: Annotated[str, StringConstraints(pattern=r"\A[a-z_][a-z0-9._-]{0,31}\Z")] = "root"
     host_key: SshPublicKey | None = None
     provider: Line
     datacenter: Line

@@ -343,6 +343,7 @@ def test_cut_off_in_the_middle_a_deploy_goes_on(house: House, newcomer: Path) ->
     )
     status, body = get("/")
     assert (status, "<title>L&#039;Atelier en Santé</title>" in body) == (200, True)
+    assert "Bonjour tout le monde" in body
     assert get("/", ca=house.lab.ca_file)[0] == 0
     assert get("/wp-admin/install.php")[0] == 403
 

@@ -103,6 +103,9 @@ function install(array $wanted, string $password): void
     if (is_blog_installed()) {
         return;
     }
+    // As wp-admin/install.php does it: the first pages are in the site's language.
+    load_default_textdomain($wanted['locale']);
+    $GLOBALS['wp_locale'] = new WP_Locale();
     $done = wp_install(
         $wanted['title'], 'admin', $wanted['mail'], true, '', wp_slash($password), $wanted['locale']
     );

@@ -203,6 +203,18 @@ def test_no_bytes_raise_anything_but_our_error(tmp_path: Path, data: bytes) -> N
         roles.load(file)
 
 
+def test_a_user_may_have_a_dot_in_its_name_as_people_do(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    line = 'address = "198.51.100.10"\n'
+    for user, right in (("jo.dupont", True), (".dupont", False), ("jo/../x", False)):
+        file.write_text(GOOD.replace(line, f'{line}user = "{user}"\n', 1))
+        if right:
+            assert roles.load(file).hosts["monts"].user == user
+        else:
+            with pytest.raises(InventoryError, match="a Unix user name"):
+                roles.load(file)
+
+
 @pytest.mark.parametrize("name", ["lab", "atelier"])
 def test_our_own_inventories_survive_being_written(tmp_path: Path, name: str) -> None:
     inventory = roles.load(Path("inventories") / f"{name}.toml")
