@@ -43,10 +43,14 @@ class Outcome:
         return 1 if any(zone.error and zone.automatic for zone in self.zones) else 0
 
 
-def plan(file: Path, *, limit: Sequence[str] = (), older: bool = False) -> Outcome:
-    """What would change. Raise as `run` does, and InvalidError."""
+def plan(
+    file: Path, *, limit: Sequence[str] = (), older: bool = False, valid: bool = True
+) -> Outcome:
+    """What would change. Raise as `run` does, and InvalidError for an inventory with errors unless
+    `valid` is False: a server that was adopted and has no repository yet can be compared."""
     inventory = roles.load(file)
-    insist_valid(inventory, file)
+    if valid:
+        insist_valid(inventory, file)
     only = _services(inventory, limit)
     found = dns.plan(inventory, only, _keys(file, inventory, only))
     return Outcome(run(file, limit=limit, dry=True, older=older), found)

@@ -96,8 +96,8 @@ def test_validate_refuses_what_is_unwise(inventory: Path) -> None:
     done = releve("validate", str(inventory))
     assert done.returncode == 64
     assert "error [repository-place] hosts.monts.repository" in done.stdout
-    for verb in (("plan",), ("deploy", "--yes")):
-        refused = releve(*verb, str(inventory))
+    for words in ((), ("--yes",)):
+        refused = releve("deploy", *words, str(inventory))
         assert refused.returncode == 64
         assert done.stdout.splitlines()[0] in refused.stderr
     inventory.write_text(GOOD.replace('datacenter = "PAR"', 'datacenter = "GRA"'))
