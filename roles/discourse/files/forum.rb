@@ -38,9 +38,9 @@ def set_all(given)
     elsif !SiteSetting.respond_to?(name)
       wrong[name] = "this release has no such setting"
     elsif SiteSetting.public_send(name) == value
-      # Discourse writes down nothing that does not change, and forum.py reads what is written: what
-      # is a default today is another one after an update.
-      SiteSetting.set(name, value)
+      # Discourse writes down nothing that does not change (set_and_log, default_locale=), and
+      # forum.py reads what is written: what is a default today is another one after an update.
+      SiteSetting.add_override!(name.to_sym, value)
     else
       SiteSetting.set_and_log(name, value, Discourse.system_user)
     end
