@@ -26,12 +26,13 @@ from .common import (
 from .contents import free_bytes, tally
 from .epoch import guard, mark_serving, refuse_when_fenced, verified
 from .lock import progress
-from .processes import json_of, run
+from .processes import Launched, json_of, run
 from .quiesce import Still
 from .repository import (
     _LOST,
     _NO_REPOSITORY,
     _REPLACED,
+    connected,
     gate,
     need_repository,
     own_epoch,
@@ -67,22 +68,42 @@ class Part:
         say(f"{self.name}: {text}")
 
 
-def _plant(part: Part, run_id: str) -> None:
-    canary = part.plan.get("canary")
-    part.manifest["canary"] = None
-    if canary:
-        at = iso()
-        done = run([*canary["plant"], run_id, at], timeout=180)
-        if done.code != 0:
-            raise Failed(f"its canary could not be planted: {done.said()}")
-        part.manifest["canary"] = {"run": run_id, "at": at}
+class Planting:
+    """The mark of this run, on its way into a service."""
+
+    def __init__(self, part: Part, run_id: str) -> None:
+        self.part = part
+        self.mark = {"run": run_id, "at": iso()}
+        self.launched: Launched | None = None
+        part.manifest["canary"] = None
+
+    def begin(self) -> None:
+        canary = self.part.plan.get("canary")
+        if canary:
+            self.launched = Launched([*canary["plant"], self.mark["run"], self.mark["at"]])
+
+    def end(self) -> None:
+        if self.launched:
+            done = self.launched.ended(180)
+            if done.code != 0:
+                raise Failed(f"its canary could not be planted: {done.said()}")
+            self.part.manifest["canary"] = self.mark
 
 
-def _ask(part: Part, what: str) -> dict[str, Any]:
-    argv = part.plan.get(what)
-    if argv:
-        argv = [*as_mirrored(part.mirrored), *argv]
-    found = json_of(argv, f"its {what} cannot be told") if argv else {}
+def _launch(part: Part, what: str) -> Launched | None:
+    """Start to ask a service something, so that the answer is there when `_ask` wants it."""
+    with contextlib.suppress(Failed):  # it will be tried again then, and told
+        return Launched(_question(part, what)) if part.plan.get(what) else None
+    return None
+
+
+def _question(part: Part, what: str) -> list[str]:
+    return [*as_mirrored(part.mirrored), *part.plan[what]]
+
+
+def _ask(part: Part, what: str, launched: Launched | None = None) -> dict[str, Any]:
+    argv = _question(part, what) if part.plan.get(what) else None
+    found = json_of(argv, f"its {what} cannot be told", launched=launched) if argv else {}
     if not isinstance(found, dict):
         raise Failed(f"its {what} are not one JSON object")
     return found
@@ -121,9 +142,13 @@ def _dump(at: Root, part: Part, dump: Mapping[str, Any], still: Still) -> None:
 def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:
     """Canary, counts, quiet, dumps, mirrors, tallies of one service. Errors stay in `part`."""
     steps: list[Callable[[], None]] = []
+    asked: dict[str, Launched | None] = {}
+
+    def ask_versions() -> None:
+        asked["versions"] = _launch(part, "versions")
 
     def versions() -> None:
-        part.manifest["versions"] = _ask(part, "versions")
+        part.manifest["versions"] = _ask(part, "versions", asked.get("versions"))
 
     def counts() -> None:
         part.manifest["counts"] = _ask(part, "counts")
@@ -152,9 +177,13 @@ def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:
                 )
             part.mirrored[mirror["path"]] = mirror["copy"]
 
-    def counts_of_mirrors() -> None:
+    def ask_counts() -> None:
         # Of what is saved, whatever people do meanwhile.
-        part.manifest["counts"] = part.manifest["counts_after"] = _ask(part, "counts")
+        asked["counts"] = _launch(part, "counts")
+
+    def counts_of_mirrors() -> None:
+        found = _ask(part, "counts", asked.get("counts"))
+        part.manifest["counts"] = part.manifest["counts_after"] = found
 
     def paths() -> None:
         for path in part.plan["paths"]:
@@ -164,11 +193,14 @@ def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:
             except OSError as error:
                 raise Failed(f"{path} cannot be read: {error.strerror}") from None
 
-    steps = [lambda: _plant(part, run_id), versions]
+    planting = Planting(part, run_id)
+    steps = [ask_versions, planting.begin]
     if part.plan.get("mirrors"):
-        steps += [hold, dumps, mirrors, counts_of_mirrors, paths]
+        # The mark has to be in the mirror, not in the dumps.
+        steps += [hold, dumps, planting.end, mirrors, ask_counts, paths, counts_of_mirrors]
     else:
-        steps += [counts, hold, dumps, counts_after, paths]
+        steps += [planting.end, counts, hold, dumps, counts_after, paths]
+    steps += [versions]
     for step in steps:
         try:
             step()
@@ -273,7 +305,13 @@ def backup(at: Root, plan: Mapping[str, Any], run_id: str | None = None) -> dict
     """Save this host. The lock is held by the caller. Return the receipt; `ok` says whether all
     of it was saved. Raise Failed when nothing was."""
     refuse_when_fenced(at)
-    source = need_repository(plan)
+    with connected(at, need_repository(plan)) as source:
+        return _backup(at, plan, source, run_id)
+
+
+def _backup(
+    at: Root, plan: Mapping[str, Any], source: Mapping[str, Any], run_id: str | None
+) -> dict[str, Any]:
     began = time.time()
     run_id = run_id or new_run_id(plan["host"])
     if not _RUN.fullmatch(run_id):

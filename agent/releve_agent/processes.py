@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -147,9 +148,50 @@ def run(
     return Done(process.returncode, bytes(out), bytes(err))
 
 
-def json_of(argv: Sequence[str], what: str, timeout: float = 120.0) -> Any:
-    """Run a program that prints one JSON value. Raise Failed, naming `what`."""
-    done = run(argv, timeout=timeout)
+class Launched:
+    """A program that runs while we do something else; what it prints is kept in memory."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.argv = argv
+        self.streams = [os.memfd_create(name) for name in ("out", "err")]
+        try:
+            self.process = start(argv, stdout=self.streams[0], stderr=self.streams[1])
+        except BaseException:
+            self.close()
+            raise
+
+    def ended(self, timeout: float = 600.0) -> Done:
+        """Wait for its end. Raise Failed when that does not come."""
+        try:
+            self.process.wait(timeout)
+            texts = []
+            for stream in self.streams:
+                os.lseek(stream, 0, os.SEEK_SET)
+                with os.fdopen(os.dup(stream), "rb") as file:
+                    texts.append(file.read())
+        except subprocess.TimeoutExpired:
+            raise Failed(
+                f"{self.argv[0]} gave no end within {timeout:.0f} s and was stopped"
+            ) from None
+        finally:
+            self.close()
+        return Done(self.process.returncode, *texts)
+
+    def close(self) -> None:
+        """End it if it still runs."""
+        if hasattr(self, "process"):
+            stop(self.process)
+        for stream in self.streams:
+            with contextlib.suppress(OSError):
+                os.close(stream)
+
+
+def json_of(
+    argv: Sequence[str], what: str, timeout: float = 120.0, launched: Launched | None = None
+) -> Any:
+    """Run a program that prints one JSON value, or wait for the one that was launched so. Raise
+    Failed, naming `what`."""
+    done = launched.ended(timeout) if launched else run(argv, timeout=timeout)
     if done.code != 0:
         raise Failed(f"{what}: {done.said()}")
     try:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import time
 
 from .common import Busy, Failed, Root, iso, parse_iso, read_text
-from .processes import Done, run
+from .processes import Done, Launched, run
 
 TYPE_CHECKING = False  # typing's own would have it loaded
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, NoReturn
 
 
@@ -116,6 +118,30 @@ def gate(source: Mapping[str, Any], *verb: str, give: bytes | None = None) -> by
     if done.code != 0:
         raise Failed(reason(done.err.decode(errors="replace")))
     return done.out
+
+
+@contextlib.contextmanager
+def connected(at: Root, source: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The source, by one connection for all of a run, which is made while the run prepares. Where
+    that does not work (ssh falls back by itself) each command makes its own, as ever."""
+    if source["gate"][0] != "ssh":
+        yield source
+        return
+    path = f"{at.run}/repository.link"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    option = f"-oControlPath={path}"
+    words = source["gate"][1:]
+    link = Launched(["ssh", option, "-oControlMaster=yes", "-N", *words])
+    program = "--option=rclone.program=ssh "
+    try:
+        yield {
+            **source,
+            "gate": ["ssh", option, *words],
+            "restic": [w.replace(program, f"{program}{option} ") for w in source["restic"]],
+        }
+    finally:
+        link.close()
 
 
 def snapshots(source: Mapping[str, Any], epoch: int) -> list[dict[str, Any]]:
