@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("checks", "backup", "deploy", "yunohost")
+NAMES = ("checks", "backup", "deploy", "yunohost", "mail")
 
 
 def main() -> None:
