@@ -1708,7 +1708,11 @@ def make_archive(
 
 def sources(y: Server, apps: list[str]) -> dict[str, Path]:
     """Real folders below the root, by their path in an archive: apps' own, and homes."""
-    found = {f"apps/{app}/backup/var/www/{app}": y.root / "var/www" / app for app in apps}
+    found = {
+        f"apps/{app}/backup/var/{place}/{app}": y.root / "var" / place / app
+        for app in apps
+        for place in ("www", "log")
+    }
     for home in sorted((y.root / "home").glob("*")):
         if not home.name.startswith("yunohost"):
             found[f"data/home/{home.name}"] = home
@@ -1844,6 +1848,11 @@ def backup_restore(y: Server, a: Any) -> Any:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(tar.extractfile(member).read())  # type: ignore[union-attr]
                 os.chown(target, member.uid, member.gid)
+            for app in set(apps) - set(installed):
+                if member.isdir() and member.name.endswith(f"apps/{app}/backup/var/log/{app}"):
+                    # ynh_restore shuts a folder as if it was a file (helpers 2.1 of 12.1.25).
+                    (y.root / "var/log" / app).mkdir(parents=True, exist_ok=True)
+                    (y.root / "var/log" / app).chmod(0o400)
         files = {
             member.name.removeprefix("./"): tar.extractfile(member).read()  # type: ignore[union-attr]
             for member in tar.getmembers()

@@ -9,7 +9,8 @@ counts, versions      one JSON object
 get NAMES SECRETS     values of settings: "system:NAME", "app:APP:NAME", "enabled:APP"
 set SECRETS           {name: value} on standard input
 hold, free            maintenance mode, unless somebody else had switched it on
-back                  after a restore: maintenance off, clients told to look at everything again
+back                  after a restore: maintenance off, previews made anew, clients told to look at
+                      everything again
 canary-plant RUN AT   a file of the account "releve"; the last five stay
 canary-find           JSON list of {"run", "at"}
 sample                two files, as members leave them
@@ -112,10 +113,21 @@ def query(instance: str, sql: str) -> list[list[str]]:
     return [line.split("\t") for line in apps.must(done, "the database").splitlines()]
 
 
+def config(words: Mapping[str, str]) -> Path:
+    """Nextcloud's own configuration, from what YunoHost remembers of the app."""
+    return Path(words["install_dir"]) / "config/config.php"
+
+
+def data(words: Mapping[str, str]) -> Path:
+    """The folder of everybody's files."""
+    match = re.search(r"'datadirectory'\s*=>\s*'([^']+)'", config(words).read_text("utf-8"))
+    return Path(match[1] if match else f"{words['data_dir']}/data")
+
+
 def prefix(instance: str) -> str:
     """The prefix of its tables."""
-    config = Path(apps.remembered(instance)["install_dir"]) / "config/config.php"
-    match = re.search(r"'dbtableprefix'\s*=>\s*'([A-Za-z0-9_]*)'", config.read_text("utf-8"))
+    text = config(apps.remembered(instance)).read_text("utf-8")
+    match = re.search(r"'dbtableprefix'\s*=>\s*'([A-Za-z0-9_]*)'", text)
     return match[1] if match else "oc_"
 
 
@@ -147,15 +159,15 @@ def versions(rest: Sequence[str]) -> None:
 
 def get(instance: str, names: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    config = said(instance, "config:list", "--private")
+    listing = said(instance, "config:list", "--private")
     listed = said(instance, "app:list") if any(n.startswith("enabled:") for n in names) else {}
     for name in names:
         kind, _, rest = name.partition(":")
         if kind == "system":
-            found[name] = config["system"].get(rest)
+            found[name] = listing["system"].get(rest)
         elif kind == "app":
             app, _, key = rest.partition(":")
-            found[name] = config["apps"].get(app, {}).get(key)
+            found[name] = listing["apps"].get(app, {}).get(key)
         else:
             found[name] = rest in listed["enabled"]
     return found
@@ -233,8 +245,24 @@ def back(rest: Sequence[str]) -> None:
     """A copy is made in maintenance mode and comes back in it."""
     occ(rest[0], "maintenance:mode", "--off")
     apps.mark(rest[0], "maintenance").unlink(missing_ok=True)
+    forget_previews(rest[0])
     # Without it, clients take what is missing here for deleted, and delete it on their side.
     occ(rest[0], "maintenance:data-fingerprint")
+
+
+def forget_previews(instance: str) -> None:
+    """No copy holds previews, but its database lists them: Nextcloud would show none for ever."""
+    words = apps.remembered(instance)
+    match = re.search(r"'instanceid'\s*=>\s*'([a-z0-9]+)'", config(words).read_text("utf-8"))
+    if match is None:
+        raise apps.ToolError("its config.php has no instanceid")
+    # What lists them there is looked through only where the folder exists.
+    folder = data(words) / f"appdata_{match[1]}" / "preview"
+    apps.must(apps.as_app(instance, "mkdir", "-p", "--", str(folder)), "no folder of previews")
+    occ(instance, "files:scan-app-data", "preview")
+    # Since Nextcloud 33 they are listed in a table of their own.
+    if query(instance, f"SHOW TABLES LIKE '{prefix(instance)}previews';"):
+        occ(instance, "preview:cleanup")
 
 
 # --- the mark --------------------------------------------------------------------------------
@@ -262,11 +290,7 @@ def account(instance: str, who: str = ACCOUNT) -> None:
 def home(instance: str, who: str = ACCOUNT) -> Path:
     """Where an account's files lie on the disk, to list them; they are read and written through
     occ."""
-    words = apps.remembered(instance)
-    config = Path(words["install_dir"]) / "config/config.php"
-    match = re.search(r"'datadirectory'\s*=>\s*'([^']+)'", config.read_text("utf-8"))
-    data = match[1] if match else f"{words['data_dir']}/data"
-    return Path(data) / who / "files"
+    return data(apps.remembered(instance)) / who / "files"
 
 
 def marks(instance: str) -> list[tuple[float, str, dict[str, str]]]:

@@ -259,6 +259,20 @@ def test_permissions_are_put_right_and_no_others_touched(house: House) -> None:
     assert (house.hooks / "restore/50-own").exists()
 
 
+def test_a_folder_that_yunohost_shut_is_open_to_its_app_again(house: House) -> None:
+    log = house.root / "var/log/wordpress"
+    log.mkdir(parents=True)
+    log.chmod(0o750)
+    os.chown(log, 4713, 4714)
+    house.site.agent("backup")
+    house.yunohost("app", "remove", "wordpress")
+    log.rmdir()
+    restored = house.site.agent("restore", "--service=blog")
+    about = log.stat()
+    assert (stat.S_IMODE(about.st_mode), about.st_uid, about.st_gid) == (0o750, 4713, 4714)
+    assert "open to the app again: /var/log/wordpress" in str(restored["messages"])
+
+
 def test_an_empty_hook_folder_does_not_cost_the_umask(house: House) -> None:
     host = house.site
     host.agent("backup")

@@ -319,6 +319,51 @@ def test_nextclouds_complaints_are_not_remembered_for_long(
     assert asked(2) == {"warning": ["Cron"]}
 
 
+@pytest.mark.parametrize("newer", [False, True])
+def test_nextcloud_forgets_the_previews_that_no_copy_holds(
+    apps: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, newer: bool
+) -> None:
+    cloud = load("roles/nextcloud/files/cloud.py")
+    monkeypatch.setattr(apps, "HELD", str(tmp_path))
+    remember(tmp_path, "nextcloud", f"install_dir: {tmp_path}\ndata_dir: /d\n")
+    (tmp_path / "config").mkdir()
+    text = "<?php\n$CONFIG = array (\n  'datadirectory' => '/d/data/',\n  'instanceid' => 'oc1x',\n"
+    (tmp_path / "config/config.php").write_text(text)
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(cloud, "occ", lambda _, *words: told.append(words))
+    monkeypatch.setattr(cloud, "query", lambda *_: [["oc_previews"]] if newer else [])
+
+    def as_app(_: str, *argv: str) -> subprocess.CompletedProcess[str]:
+        told.append(argv)
+        return subprocess.CompletedProcess(argv, 0, "", "")
+
+    monkeypatch.setattr(apps, "as_app", as_app)
+    cloud.back(["nextcloud"])
+    assert told == [
+        ("maintenance:mode", "--off"),
+        ("mkdir", "-p", "--", "/d/data/appdata_oc1x/preview"),
+        ("files:scan-app-data", "preview"),
+        *([("preview:cleanup",)] if newer else []),
+        ("maintenance:data-fingerprint",),
+    ]
+
+
+def test_a_half_made_account_of_ours_is_switched_off(
+    apps: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cloud = load("roles/nextcloud/files/cloud.py")
+    (tmp_path / cloud.FOLDER).mkdir()
+    monkeypatch.setattr(cloud, "home", lambda *_: tmp_path)
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(cloud, "occ", lambda _, *words, **__: told.append(words))
+    for enabled in (True, False):
+        said = subprocess.CompletedProcess([], 0, json.dumps({"enabled": enabled}), "")
+        monkeypatch.setattr(apps, "as_app", lambda *_, said=said: said)
+        cloud.account("nextcloud")
+        assert told == ([("user:disable", "releve")] if enabled else [])
+        told.clear()
+
+
 def test_why_a_program_of_php_failed_is_told_without_where(apps: Any) -> None:
     text = "Error: Failed opening 'x.php' in y:8\nStack trace:\n" + "#0 /a/b.php(1): c()\n" * 40
     with pytest.raises(apps.ToolError, match=r"occ \(exit 1\): Error: Failed opening .* y:8$"):
