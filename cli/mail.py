@@ -63,9 +63,15 @@ def remove(file: Path, address: str, service: str | None) -> None:
     from roles.mail import accounts
 
     inventory, one = _where(file, address, service)
-    kept = accounts.remove(inventory, one, address)
-    where = f" Its mail lies in {one.host}:{kept} until you delete it." if kept else ""
+    gone = accounts.remove(inventory, one, address)
+    where = f" Its mail lies in {one.host}:{gone.kept} until you delete it." if gone.kept else ""
     click.echo(f"{address.lower()} takes no mail any more.{where}")
+    if gone.aliases:
+        click.echo(
+            f"In the inventory it is a target of {', '.join(gone.aliases)}: take it out there, "
+            "or whoever writes to these is told that it did not arrive.",
+            err=True,
+        )
 
 
 @account.command(name="list")
@@ -85,6 +91,58 @@ def list_(file: Path, service: str | None) -> None:
         notes += [] if each.password else ["no password yet: nobody can log in"]
         tail = f"  {', '.join(notes)}" if notes else ""
         click.echo(f"{each.address}  {human(each.used)}{most}{tail}")
+
+
+@mail.group()
+def share() -> None:
+    """Role mailboxes that several accounts read. Who does is data: no inventory names them."""
+
+
+MAILBOX = click.argument("mailbox")
+READER = click.argument("reader")
+
+
+@share.command(name="add")
+@FILE
+@MAILBOX
+@READER
+@click.option("--read-only", is_flag=True, help="Neither change it nor write in its name.")
+@SERVICE
+def add_share(file: Path, mailbox: str, reader: str, read_only: bool, service: str | None) -> None:
+    """Let the account READER read the role mailbox MAILBOX and write in its name."""
+    from roles.mail import accounts
+
+    inventory, one = _where(file, mailbox, service)
+    folder = accounts.share(inventory, one, mailbox, reader, writes=not read_only)
+    may = "cannot change it" if read_only else f"may write as {mailbox.lower()}"
+    click.echo(f"{reader.lower()} reads {mailbox.lower()} in the folder {folder}, and {may}.")
+
+
+@share.command(name="remove")
+@FILE
+@MAILBOX
+@READER
+@SERVICE
+def remove_share(file: Path, mailbox: str, reader: str, service: str | None) -> None:
+    """READER reads MAILBOX no more, and does not write in its name."""
+    from roles.mail import accounts
+
+    inventory, one = _where(file, mailbox, service)
+    accounts.unshare(inventory, one, mailbox, reader)
+    click.echo(f"{reader.lower()} does not read {mailbox.lower()} any more.")
+
+
+@share.command(name="list")
+@FILE
+@SERVICE
+def list_shares(file: Path, service: str | None) -> None:
+    """Say who reads which role mailbox."""
+    from roles.mail import accounts
+
+    inventory, one = _where(file, "", service)
+    for each in accounts.shares(inventory, one):
+        may = "reads it and writes in its name" if each.writes else "reads it"
+        click.echo(f"{each.mailbox}  {each.reader} {may}")
 
 
 def _where(file: Path, address: str, named: str | None) -> tuple[Inventory, Service]:

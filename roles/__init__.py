@@ -32,12 +32,20 @@ def judge(inventory: Inventory, file: Path | None = None) -> tuple[Judgement, ..
     from inventories.judge import judge as judge_with
     from inventories.secrets import secrets_file
     from roles.apps import lacking
+    from roles.interface import Absent
     from roles.registry import HOSTS, SERVICES
 
+    of_roles: list[Judgement] = []
+    for service in inventory.services.values():
+        role = SERVICES.get(service.role)
+        if role is not None and not isinstance(role.judge, Absent):
+            of_roles += role.judge(service, inventory)
     found = judge_with(
         inventory,
         platforms={name: role.on.keys() for name, role in SERVICES.items()},
         host_platforms={name: role.on.keys() for name, role in HOSTS.items()},
         secrets_file=None if file is None else secrets_file(file).exists(),
     )
-    return tuple(sorted((*lacking(inventory), *found), key=lambda one: one.level != "error"))
+    return tuple(
+        sorted((*lacking(inventory), *of_roles, *found), key=lambda one: one.level != "error")
+    )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
+from inventories.judge import Judgement
 from inventories.model import Host, Inventory, Service, Settings
 from platforms.yunohost.app import Needs, Setting
 from platforms.yunohost.wanted import WantedApp
@@ -286,6 +287,10 @@ class Role:
     settings: type[Settings]
     outside: Callable[[Service, Inventory], tuple[OutsideProbe, ...]] | Absent
     dns: Callable[[Service, Inventory], tuple[Record, ...]] | Absent
+    # What no model of settings can see by itself, because it takes the whole inventory.
+    judge: Callable[[Service, Inventory], tuple[Judgement, ...]] | Absent = Absent(
+        "each of its settings is right or wrong by itself"
+    )
     on: Mapping[str, OnPlatform] = field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roles.interface import Role, Text
-from roles.mail import debian, probes, yunohost
+from roles.mail import addresses, debian, probes, yunohost
 from roles.mail.settings import MailSettings
 
 ROLE = Role(
@@ -12,5 +12,6 @@ ROLE = Role(
     settings=MailSettings,
     outside=probes.outside,
     dns=probes.dns,
+    judge=addresses.judge,
     on={"debian": debian.ON, "yunohost": yunohost.ON},
 )

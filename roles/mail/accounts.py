@@ -40,6 +40,23 @@ class Account:
     used: int
 
 
+@dataclass(frozen=True)
+class Share:
+    """`reader` reads the role mailbox `mailbox`; `writes` in its name, and changes it, too."""
+
+    mailbox: str
+    reader: str
+    writes: bool
+
+
+@dataclass(frozen=True)
+class Removed:
+    """`kept`: the folder on the host where its mail is, or "". `aliases` still lead there."""
+
+    kept: str
+    aliases: tuple[str, ...]
+
+
 def service_of(inventory: Inventory, address: str = "", named: str | None = None) -> Service:
     """The mail service that holds `address`, or the one that is `named`. Raise NoSuchService."""
     from roles.mail.settings import domains
@@ -80,12 +97,35 @@ def password(inventory: Inventory, service: Service, address: str, new: str) -> 
     _ask(inventory, service, "password", address, given=new)
 
 
-def remove(inventory: Inventory, service: Service, address: str) -> str:
-    """Take an account away. Return the folder on the host where its mail is kept, or "".
+def remove(inventory: Inventory, service: Service, address: str) -> Removed:
+    """Take an account away, and what it could read of others. Raise AccountError, SshError."""
+    said = json.loads(_ask(inventory, service, "remove", address))
+    return Removed(str(said["kept"]), tuple(map(str, said["aliases"])))
 
-    Raise AccountError, SshError.
+
+def share(
+    inventory: Inventory, service: Service, mailbox: str, reader: str, *, writes: bool
+) -> str:
+    """Let an account read a role mailbox; said again, it changes what was said before. Return the
+    folder that its programs show it in.
+
+    Raise AccountError (no role mailbox, no such account), SshError.
     """
-    return str(json.loads(_ask(inventory, service, "remove", address))["kept"])
+    how = "write" if writes else "read"
+    return str(json.loads(_ask(inventory, service, "share", mailbox, reader, how))["folder"])
+
+
+def unshare(inventory: Inventory, service: Service, mailbox: str, reader: str) -> None:
+    """Take that back. Raise AccountError, SshError."""
+    _ask(inventory, service, "unshare", mailbox, reader)
+
+
+def shares(inventory: Inventory, service: Service) -> tuple[Share, ...]:
+    """Who reads which role mailbox, by mailbox. Raise AccountError, SshError."""
+    return tuple(
+        Share(str(one["mailbox"]), str(one["reader"]), one["how"] == "write")
+        for one in json.loads(_ask(inventory, service, "shares"))
+    )
 
 
 def listed(inventory: Inventory, service: Service) -> tuple[Account, ...]:

@@ -19,6 +19,8 @@ from roles.records import dkim_record
 PACKAGES = (
     "postfix",
     "postfix-sqlite",
+    # How Postfix logs in at a relay.
+    "libsasl2-modules",
     "dovecot-core",
     "dovecot-imapd",
     "dovecot-lmtpd",
@@ -74,6 +76,8 @@ def _text(template: str, service: Service, inventory: Inventory, **more: Any) ->
         owner=places.OWNER,
         readers=places.READERS,
         indexes=places.INDEXES,
+        shared=places.SHARED,
+        programs=str(Path(places.PROGRAM).parent),
         **more,
     )
 
@@ -113,6 +117,7 @@ def folders() -> tuple[Item, ...]:
         Folder(places.BOXES, 0o700, places.OWNER, places.OWNER),
         Folder(places.ACCOUNTS, 0o750, "root", places.READERS),
         Folder("/var/lib/releve-mail"),
+        Folder(str(Path(places.SHARED).parent), 0o700, places.OWNER, places.OWNER),
         Folder(places.INDEXES, 0o700, places.OWNER, places.OWNER),
         Folder(places.LIMITS, 0o700, places.LIMITER, places.LIMITER),
     )
@@ -128,6 +133,17 @@ def readers() -> Step:
     )
 
 
+def learning() -> Step:
+    """rspamd may give the socket by which it learns to Dovecot's user. (Nothing of that user's is
+    open to its group.)"""
+    return Step(
+        "rspamd's socket for Dovecot",
+        'id -nG _rspamd | tr " " "\\n" | grep -qx -- "$1"',
+        'usermod --append --groups "$1" _rspamd',
+        (places.OWNER,),
+    )
+
+
 # --- configuration -----------------------------------------------------------------------------
 
 
@@ -135,7 +151,13 @@ def postfix(service: Service, inventory: Inventory, relay_password: str = "") ->
     """Postfix. `relay_password`: of the relay, when it wants one."""
     # Bound by Postfix; an address has no quote in it that was not doubled there.
     known = "SELECT address FROM account WHERE active = 1 AND kind <> 'system' AND address = '%s'"
-    senders = "SELECT address FROM account WHERE active = 1 AND address = '%s'"
+    # Whoever it belongs to, whoever an alias of that name leads to, and who reads their mail.
+    senders = (
+        "WITH RECURSIVE who (one) AS (SELECT '%s' "
+        "UNION SELECT target FROM alias JOIN who ON alias.address = one "
+        "UNION SELECT reader FROM share JOIN who ON mailbox = one WHERE how = 'write') "
+        "SELECT account.address FROM account JOIN who ON account.address = one WHERE active = 1"
+    )
     passed_on = places.aliases(service, inventory)
     lines = "".join(f"{address} {', '.join(to)}\n" for address, to in sorted(passed_on.items()))
     items: list[Item] = [
@@ -210,6 +232,10 @@ def dovecot(service: Service, inventory: Inventory) -> tuple[Item, ...]:
             _text("dovecot-sql.conf.j2", service, inventory, **values),
         ),
         _file("/etc/dovecot/releve.sieve", _text("spam.sieve", service, inventory)),
+        *(
+            _file(f"/etc/dovecot/{name}.sieve", _text(f"{name}.sieve", service, inventory))
+            for name in ("learn-spam", "learn-ham")
+        ),
     )
 
 
@@ -217,32 +243,41 @@ DOVECOT_FILES = (
     "/etc/dovecot/dovecot.conf",
     "/etc/dovecot/releve-sql.conf.ext",
     "/etc/dovecot/releve.sieve",
+    "/etc/dovecot/learn-spam.sieve",
+    "/etc/dovecot/learn-ham.sieve",
 )
 
 
-def dovecot_takes() -> Step:
+def dovecot_takes(service: Service) -> Step:
     """The configuration for the release of Dovecot that is installed, once Dovecot accepts it."""
+    learn = ("learn-spam", "learn-ham") if mail.settings(service).spam_filter else ()
     return Step(
         "Dovecot takes over its configuration",
-        "v=$(dovecot --version | cut -d. -f1,2); "
-        'cmp -s "$1/releve-$v.conf" "$1/dovecot.conf" && '
-        '[ "$1/releve.svbin" -nt "$1/releve.sieve" ]',
         """v=$(dovecot --version | cut -d. -f1,2)
-if ! [ -e "$1/releve-$v.conf" ]; then
+folder=$1; shift
+cmp -s "$folder/releve-$v.conf" "$folder/dovecot.conf" || exit 1
+for name; do [ "$folder/$name.svbin" -nt "$folder/$name.sieve" ] || exit 1; done
+""",
+        """v=$(dovecot --version | cut -d. -f1,2)
+folder=$1; shift
+if ! [ -e "$folder/releve-$v.conf" ]; then
     echo "Dovecot $v is installed, and this role knows 2.3 and 2.4 only" >&2
     exit 1
 fi
-cp -- "$1/releve-$v.conf" "$1/dovecot.conf.new"
-if ! said=$(doveconf -n -c "$1/dovecot.conf.new" 2>&1 >/dev/null); then
-    rm -f -- "$1/dovecot.conf.new"
+cp -- "$folder/releve-$v.conf" "$folder/dovecot.conf.new"
+if ! said=$(doveconf -n -c "$folder/dovecot.conf.new" 2>&1 >/dev/null); then
+    rm -f -- "$folder/dovecot.conf.new"
     printf '%s\\n' "Dovecot refused the new configuration; the old one stays:" "$said" >&2
     exit 1
 fi
-mv -- "$1/dovecot.conf.new" "$1/dovecot.conf"
-sievec "$1/releve.sieve"
-touch "$1/releve.svbin"
+mv -- "$folder/dovecot.conf.new" "$folder/dovecot.conf"
+for name; do
+    # (without -c it would ask the Dovecot that still runs with the old one)
+    sievec -c "$folder/dovecot.conf" "$folder/$name.sieve"
+    touch "$folder/$name.svbin"
+done
 """,
-        ("/etc/dovecot",),
+        ("/etc/dovecot", "releve", *learn),
     )
 
 
@@ -274,7 +309,21 @@ def rspamd(service: Service, inventory: Inventory, key: str) -> tuple[Item, ...]
             'upstream "local" {\n    default = yes;\n    self_scan = yes;\n}\ncount = 2;\n'
         ),
         "worker-normal.inc": "enabled = false;\n",
-        "worker-controller.inc": 'bind_socket = "127.0.0.1:11334";\n',
+        # Dovecot learns through it; whoever else lives on this host has no business there.
+        "worker-controller.inc": (
+            f'bind_socket = "{places.LEARN} mode=0660 group={places.OWNER}";\n'
+        ),
+        # Without Redis. Both kinds are needed before it counts: members say what spam is, what is
+        # well below is taken for none, as many as of the other (check_balance).
+        "classifier-bayes.conf": (
+            'backend = "sqlite3";\n'
+            f'cache {{ path = "{places.LEARNED}/learn_cache.sqlite"; }}\n'
+            "autolearn { ham_threshold = -0.5; check_balance = true; }\n"
+            'statfile { symbol = "BAYES_HAM"; spam = false; '
+            f'path = "{places.LEARNED}/ham.sqlite"; }}\n'
+            'statfile { symbol = "BAYES_SPAM"; spam = true; '
+            f'path = "{places.LEARNED}/spam.sqlite"; }}\n'
+        ),
         "worker-fuzzy.inc": "enabled = false;\n",
         "fuzzy_check.conf": "enabled = false;\n",
         "logging.inc": 'type = "syslog";\nfacility = "mail";\nlevel = "notice";\n',
@@ -308,6 +357,7 @@ RSPAMD_FILES = (
             "worker-proxy.inc",
             "worker-normal.inc",
             "worker-controller.inc",
+            "classifier-bayes.conf",
             "worker-fuzzy.inc",
             "fuzzy_check.conf",
             "logging.inc",
@@ -356,7 +406,10 @@ def facts(service: Service, inventory: Inventory, key: str) -> File:
         "addresses": [str(a) for a in inventory.hosts[service.host].addresses],
         "system": places.system_address(service, inventory),
         "mailboxes": role_mailboxes,
-        "aliases": sorted(places.aliases(service, inventory)),
+        "aliases": {
+            address: sorted({to.lower() for to in targets})
+            for address, targets in places.aliases(service, inventory).items()
+        },
         "quota": places.size(mail.settings(service).quota),
         "records": wanted,
     }
@@ -372,6 +425,13 @@ def settled() -> Step:
         'exec "$@" settle',
         places.program(),
     )
+
+
+def targeted() -> Step:
+    """Every alias leads to somebody. Members are no business of a deploy: it looks, and what it
+    says is told as a warning."""
+    run = 'exec "$@" targeted'
+    return Step("looks whether every alias leads to somebody", run, run, places.program())
 
 
 def answering() -> Step:

@@ -15,7 +15,7 @@ from roles.interface import (
     SigningKey,
     State,
 )
-from roles.mail import places, probes
+from roles.mail import addresses, places, probes
 from roles.mail.places import program
 
 # On a host where only `install` ran nothing may start yet; `configure` will.
@@ -31,13 +31,14 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
         InsideProbe("login", program("login"), probes.judge_login, timeout=60),
         InsideProbe("doors", program("doors"), probes.judge_doors, timeout=60),
         InsideProbe("queue", program("queue"), probes.judge_queue),
+        InsideProbe("aliases", program("targets"), addresses.judge_targets),
         InsideProbe("records", program("records"), probes.judge_zone, timeout=60),
         InsideProbe("reverse", program("reverse"), probes.judge_reverse, timeout=60),
     )
 
 
 def state(service: Service, inventory: Inventory) -> State:
-    """Mailboxes with their filters, accounts, the queue, certificates.
+    """Mailboxes with their filters, accounts, what was learned of spam, the queue, certificates.
 
     Nothing stands still: a mirror of one moment is saved. What is being written (tmp) and what
     Dovecot can make again is left out. The queue is saved before the mirror is made: a mail that
@@ -59,6 +60,7 @@ def state(service: Service, inventory: Inventory) -> State:
         ),
         dumps=(
             Dump("accounts.sql", program("accounts-save"), program("accounts-load")),
+            Dump("learned.tar", program("learned-save"), program("learned-load")),
             Dump("queue.tar", program("queue-save"), program("queue-load")),
         ),
         mirrors=(places.mirror(boxes),),

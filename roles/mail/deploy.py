@@ -32,6 +32,7 @@ def install(service: Service, inventory: Inventory) -> None:
             steps.system_user(places.OWNER, places.BOXES),
             steps.system_user(places.LIMITER, places.LIMITS),
             configuration.readers(),
+            configuration.learning(),
         ),
         name=f"{service.id}: users",
     )
@@ -62,7 +63,7 @@ def configure(service: Service, inventory: Inventory) -> None:
         name=f"{service.id}: configuration",
     )
     debian.ensure(
-        wanted=(configuration.settled(), configuration.dovecot_takes()),
+        wanted=(configuration.settled(), configuration.dovecot_takes(service)),
         name=f"{service.id}: accounts of the inventory, Dovecot's configuration",
     )
     debian.ensure(
@@ -73,6 +74,11 @@ def configure(service: Service, inventory: Inventory) -> None:
             steps.running("fail2ban.service", *configuration.JAIL_FILES),
         ),
         name=f"{service.id}: runs",
+    )
+    debian.ensure(
+        wanted=(configuration.targeted(),),
+        name=f"{service.id}: look whether every alias leads to somebody",
+        _ignore_errors=True,
     )
     # Asked after they were started: it takes seconds, and what follows speaks with them.
     debian.ensure(wanted=(configuration.answering(),), name=f"{service.id}: answers")

@@ -24,7 +24,11 @@ DATABASE = f"{ACCOUNTS}/accounts.sqlite"
 # same disk wherever that is.
 MIRROR = ".releve"
 INDEXES = "/var/lib/releve-mail/index"
+SHARED = "/var/lib/releve-mail/shared/map"
 LIMITS = "/var/lib/releve-mail/limit"
+# rspamd's controller, and what it has learned.
+LEARN = "/run/rspamd/releve.sock"
+LEARNED = "/var/lib/rspamd"
 DKIM_KEY = "/etc/rspamd/releve-dkim.key"
 # Owns every mailbox. Its programs are Dovecot's.
 OWNER = "vmail"

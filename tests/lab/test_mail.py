@@ -57,11 +57,15 @@ host = "poste"
 url = "https://mail.atelier.example"
 [services.courriel.settings]
 per_hour = 20
+pop3 = true
 mailboxes."contact@atelier.example" = {{ name = "Contact" }}
 aliases."bureau@atelier.example" = ["contact@atelier.example"]
+aliases."equipe@atelier.example" = ["alice@atelier.example", "{PERSON}"]
 """
 ALICE, BOB = "alice@atelier.example", "bob@atelier.example"
 CONTACT, BUREAU = "contact@atelier.example", "bureau@atelier.example"
+EQUIPE = "equipe@atelier.example"
+SHARED = f'"Shared/{CONTACT}"'
 PASSWORDS = {ALICE: "correct horse battery", BOB: "motdepasse de bob", CONTACT: "pour le bureau"}
 
 
@@ -82,7 +86,10 @@ class Post:
             self.voisin = other.result()
         assert done.report.ok, done.report
         assert done.zones == ()
-        assert not any(host.warnings for host in done.report.hosts.values()), done.report
+        # Members are no business of a deploy, and mail to them is not lost without a word.
+        warnings = [line for host in done.report.hosts.values() for line in host.warnings]
+        assert len(warnings) == 1, done.report
+        assert f"{EQUIPE} passes mail on to {ALICE}" in warnings[0]
         print(f"post: deployed at {time.monotonic() - began:.0f} s")
         self.host = "poste"
         for address in (ALICE, BOB):
@@ -259,6 +266,60 @@ def test_rules_sort_mail_into_folders_with_accents(post: Post) -> None:
     post.door.wait_for(BOB, PASSWORDS[BOB], "a range ici", folder='"R&AOk-unions"')
 
 
+def test_several_read_a_role_mailbox_and_an_alias_reaches_all(post: Post) -> None:
+    share = ("mail", "share")
+    assert BOB in post.releve(*share, "add", post.file, CONTACT, BOB, "--read-only")
+    post.releve(*share, "add", post.file, CONTACT, ALICE)
+    post.send(BOB, EQUIPE, "à toutes")
+    post.door.wait_for(ALICE, PASSWORDS[ALICE], "à toutes")
+    post.voisin.received("=?utf-8?b?w6AgdG91dGVz?=")
+    post.send(BOB, BUREAU, "pour qui veut")
+    post.door.wait_for(ALICE, PASSWORDS[ALICE], "pour qui veut", folder=SHARED)
+    with post.door.submit(ALICE, PASSWORDS[ALICE]) as smtp:
+        smtp.sendmail(BUREAU, [BOB], letter(BUREAU, BOB, "réponse").as_bytes())
+    with post.door.imap(BOB, PASSWORDS[BOB]) as box:
+        assert SHARED in str(box.lsub()[1])
+        assert box.select(SHARED)[0] == "OK"
+        assert b"NOPERM" in box.store("1", "+FLAGS", "\\Deleted")[1][0]
+    post.releve(*share, "remove", post.file, CONTACT, BOB)
+    with post.door.imap(BOB, PASSWORDS[BOB]) as box:
+        assert box.select(SHARED)[0] == "NO"
+    assert "no role mailbox" in post.releve(*share, "add", post.file, ALICE, BOB, code=1)
+
+
+def learned(post: Post) -> list[int]:
+    """How many mails the filter was told to be spam, and how many to be none."""
+    said = post.sh("rspamc --connect=/run/rspamd/releve.sock stat")
+    return [int(re.findall(rf"BAYES_{kind} .*learned: (\d+)", said)[0]) for kind in ("SPAM", "HAM")]
+
+
+def test_moves_into_junk_and_out_of_it_teach_the_filter(post: Post) -> None:
+    text = " ".join(f"pilules{n} casino{n}" for n in range(40))
+    post.send(BOB, ALICE, "offre", text=text)
+    post.door.wait_for(ALICE, PASSWORDS[ALICE], "offre")
+    with post.door.imap(ALICE, PASSWORDS[ALICE]) as box:
+        for folder, to, told in (("INBOX", "Junk", [1, 0]), ("Junk", "INBOX", [0, 1])):
+            box.select(folder)
+            number = box.search(None, "SUBJECT", "offre")[1][0].decode()
+            assert box.copy(number, to)[0] == "OK"
+            box.store(number, "+FLAGS", "\\Deleted")
+            box.expunge()
+            # (rspamd 3.4 does not forget what it was told before)
+            found = learned(post)
+            assert found == told or (to == "INBOX" and found == [1, 1])
+
+
+def test_mail_is_fetched_by_pop3_where_it_is_asked_for(post: Post) -> None:
+    with post.door.tls(995) as tls, tls.makefile("rwb") as file:
+        assert file.readline().startswith(b"+OK")
+        for line in (f"USER {ALICE}", f"PASS {PASSWORDS[ALICE]}", "STAT"):
+            file.write(f"{line}\r\n".encode())
+            file.flush()
+            answer = file.readline()
+            assert answer.startswith(b"+OK"), answer
+        assert int(answer.split()[1]) > 0
+
+
 def test_a_stolen_password_sends_no_thousands_of_mails(post: Post) -> None:
     with post.door.submit(CONTACT, PASSWORDS[CONTACT]) as smtp:
         smtp.mail(CONTACT)
@@ -291,6 +352,7 @@ def test_a_lost_host_comes_back_on_the_next_debian(post: Post, tmp_path: Path) -
     post.releve("backup", "run", post.file, "--host", "poste")
     counts = json.loads(post.sh("python3 /usr/local/lib/releve/mail/mailhost.py counts"))
     before = {address: post.box(address) for address in PASSWORDS}
+    taught = learned(post)
     assert all(before.values())
     assert "dans la file" not in str(before)
     lab.destroy("poste")
@@ -321,6 +383,9 @@ def test_a_lost_host_comes_back_on_the_next_debian(post: Post, tmp_path: Path) -
     # And all of it works there as it did.
     post.send(ALICE, BOB, "a range ici aussi")
     post.door.wait_for(BOB, PASSWORDS[BOB], "a range ici aussi", folder='"R&AOk-unions"')
+    post.send(BOB, BUREAU, "qui lit encore")
+    post.door.wait_for(ALICE, PASSWORDS[ALICE], "qui lit encore", folder=SHARED)
+    assert learned(post) == taught
     assert "Relay access denied" in post.voisin.tries(
         "mail.atelier.example", PERSON, "x@example.com"
     )

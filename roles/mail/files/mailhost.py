@@ -8,6 +8,11 @@ add ADDRESS NAME BYTES  an account; its password is the first line of standard i
 password ADDRESS        another password, from standard input
 remove ADDRESS          no account any more; its mailbox is put aside
 list                    all accounts
+share MAILBOX READER HOW    READER reads a role mailbox; HOW: "write", in its name too, or "read"
+unshare MAILBOX READER  and not any more
+shares                  who reads which role mailbox
+targets                 aliases whose mail does not arrive as one would think
+targeted                exit 0 when there are none
 wait SECONDS            until everything answers
 doors                   what strangers may do here: relay, log in without encryption
 login                   can one log in, to read and to send?
@@ -18,6 +23,7 @@ reversed                exit 0 when they are called as the server is
 counts, versions        one JSON object
 canary-plant RUN AT, canary-find, sample
 accounts-save, accounts-load    the accounts as SQL, on standard output, from standard input
+learned-save, learned-load      what members taught the filter, as a tar archive
 queue-save, queue-load          the queue as a tar archive
 """
 
@@ -40,6 +46,7 @@ import ssl
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from email.header import Header
@@ -51,8 +58,14 @@ PROBE = Path("/etc/releve/mail-probe")
 BOXES = Path("/srv/mail/boxes")
 DATABASE = Path("/srv/mail/accounts/accounts.sqlite")
 INDEXES = Path("/var/lib/releve-mail/index")
+# Where Dovecot looks up whose mailboxes somebody may read (its dictionary of the kind "file").
+SHARED = Path("/var/lib/releve-mail/shared/map")
 ASIDE = Path("/srv/mail/boxes/.removed")
 SPOOL = Path("/var/spool/postfix")
+# What rspamd has learned, and of which mails.
+SCRATCH = Path("/var/lib/releve-mail")
+FILTER = Path("/var/lib/rspamd")
+LEARNED = ("spam.sqlite", "ham.sqlite", "learn_cache.sqlite")
 LMTP = "/var/spool/postfix/private/dovecot-lmtp"
 OWNER, READERS = "vmail", "mailaccounts"
 FOLDER, KEPT = ".Releve", 5
@@ -62,7 +75,7 @@ PORTS = (25, 465, 587, 993, 11332, 4190)
 ADDRESS = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}@[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 SHORTEST, LONGEST = 10, 200
 
-SCHEMA = """
+ACCOUNT = """
 CREATE TABLE IF NOT EXISTS account (
     address TEXT PRIMARY KEY,
     local TEXT NOT NULL,
@@ -74,7 +87,28 @@ CREATE TABLE IF NOT EXISTS account (
     active INTEGER NOT NULL DEFAULT 1
 )
 """
-COLUMNS = ("address", "local", "domain", "name", "password", "quota", "kind", "active")
+# Who reads a role mailbox. Dovecot's own files about that are made from it.
+SHARE = """
+CREATE TABLE IF NOT EXISTS share (
+    mailbox TEXT NOT NULL,
+    reader TEXT NOT NULL,
+    how TEXT NOT NULL CHECK (how IN ('read', 'write')),
+    PRIMARY KEY (mailbox, reader)
+)
+"""
+# As the inventory says; here because Postfix asks who may write in whose name.
+ALIAS = """
+CREATE TABLE IF NOT EXISTS alias (
+    address TEXT NOT NULL, target TEXT NOT NULL, PRIMARY KEY (address, target)
+)
+"""
+COLUMNS = {
+    "account": ("address", "local", "domain", "name", "password", "quota", "kind", "active"),
+    "share": ("mailbox", "reader", "how"),
+}
+# RFC 4314: look up, read, keep "seen"; and write flags, delete, insert, post, expunge, create
+# and delete folders.
+RIGHTS = {"read": "lrs", "write": "lrwstipekx"}
 
 
 class ToolError(Exception):
@@ -113,7 +147,8 @@ def accounts() -> Iterator[sqlite3.Connection]:
         found.row_factory = sqlite3.Row
         found.execute("PRAGMA journal_mode = DELETE")
         found.execute("BEGIN IMMEDIATE")
-        found.execute(SCHEMA)
+        for table in (ACCOUNT, SHARE, ALIAS):
+            found.execute(table)
         yield found
         found.execute("COMMIT")
     finally:
@@ -179,7 +214,7 @@ def add(rest: Sequence[str]) -> None:
                 f"{address} exists already, {what.get(there['kind'], 'as an account')}. "
                 "Another password for it: releve mail account password"
             )
-        if address in facts()["aliases"]:
+        if address in facts()["aliases"] and address not in facts()["aliases"][address]:
             raise ToolError(
                 f"{address} is an alias in the inventory: mail to it would never arrive here"
             )
@@ -215,6 +250,8 @@ def remove(rest: Sequence[str]) -> None:
                 f"{address} is a role mailbox of the inventory: take it out there, and deploy"
             )
         found.execute("DELETE FROM account WHERE address = ?", (address,))
+        found.execute("DELETE FROM share WHERE ? IN (mailbox, reader)", (address,))
+        share_with_dovecot(found)
     run(["doveadm", "auth", "cache", "flush", address])
     run(["doveadm", "kick", address])
     box, kept = BOXES / domain / local, ""
@@ -225,7 +262,8 @@ def remove(rest: Sequence[str]) -> None:
         kept = str(ASIDE / f"{address}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
         box.rename(kept)
     shutil.rmtree(INDEXES / domain / local, ignore_errors=True)
-    answer({"address": address, "kept": kept})
+    aliases = sorted(a for a, to in facts()["aliases"].items() if address in to)
+    answer({"address": address, "kept": kept, "aliases": aliases})
 
 
 def size_of(box: Path) -> int:
@@ -258,6 +296,120 @@ def listed(_: Sequence[str]) -> None:
     )
 
 
+# --- who reads a role mailbox ------------------------------------------------------------------
+
+
+def owned(path: Path, text: str) -> None:
+    """Write a file of Dovecot's in one step."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    # The folder is not root's own: nothing that somebody laid there is written through.
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        shutil.chown(handle, OWNER, OWNER)
+    new.replace(path)
+
+
+def made_folder(path: Path) -> None:
+    """A folder of Dovecot's, with those above it."""
+    if not path.exists():
+        made_folder(path.parent)
+        path.mkdir(mode=0o700)
+        shutil.chown(path, OWNER, OWNER)
+
+
+def wanted_rights(found: sqlite3.Connection) -> dict[Path, str]:
+    """Each file by which Dovecot knows who reads what, and its text. The rights of an inbox are
+    those of every folder beside it (acl_defaults_from_inbox)."""
+    rows = list(found.execute("SELECT * FROM share ORDER BY mailbox, reader"))
+    texts: dict[Path, str] = {
+        SHARED: "".join(
+            f"shared/shared-boxes/user/{row['reader']}/{row['mailbox']}\n1\n" for row in rows
+        )
+    }
+    for row in rows:
+        path = home_of(row["mailbox"]) / "Maildir/dovecot-acl"
+        texts[path] = texts.get(path, "") + f"user={row['reader']} {RIGHTS[row['how']]}\n"
+    for path in BOXES.glob("*/*/Maildir/dovecot-acl"):
+        texts.setdefault(path, "")
+    return texts
+
+
+def says(path: Path, text: str) -> bool:
+    """In whatever order: Dovecot writes some of them, too."""
+    try:
+        return sorted(path.read_text(encoding="utf-8").split("\n")) == sorted(text.split("\n"))
+    except FileNotFoundError:
+        return False
+
+
+def share_with_dovecot(found: sqlite3.Connection) -> None:
+    for path, text in wanted_rights(found).items():
+        if not text and path != SHARED:
+            path.unlink(missing_ok=True)
+        elif not says(path, text):
+            made_folder(path.parent)
+            owned(path, text)
+    # A new folder gets a copy of the rights of its time, which would outlive them.
+    for path in BOXES.glob("*/*/Maildir/.*/dovecot-acl"):
+        path.unlink(missing_ok=True)
+
+
+def share(rest: Sequence[str]) -> None:
+    mailbox, reader, how = checked(rest[0])[0], checked(rest[1])[0], rest[2]
+    with accounts() as found:
+        box, person = one(found, mailbox), one(found, reader)
+        if box is None or box["kind"] != "role" or not box["active"]:
+            raise ToolError(
+                f"{mailbox} is no role mailbox of the inventory, and a member's own mailbox is "
+                "read by nobody else"
+            )
+        if person is None or person["kind"] == SYSTEM or not person["active"]:
+            raise ToolError(f"there is no account {reader}")
+        if mailbox == reader:
+            raise ToolError(f"{mailbox} reads its own mail already")
+        found.execute(
+            "INSERT INTO share VALUES (?, ?, ?) ON CONFLICT (mailbox, reader) "
+            "DO UPDATE SET how = excluded.how",
+            (mailbox, reader, how),
+        )
+        share_with_dovecot(found)
+    show(reader, mailbox, "subscribe")
+    answer({"folder": f"Shared/{mailbox}"})
+
+
+def unshare(rest: Sequence[str]) -> None:
+    mailbox, reader = checked(rest[0])[0], checked(rest[1])[0]
+    show(reader, mailbox, "unsubscribe")
+    with accounts() as found:
+        gone = found.execute(
+            "DELETE FROM share WHERE mailbox = ? AND reader = ?", (mailbox, reader)
+        ).rowcount
+        if not gone:
+            raise ToolError(f"{reader} does not read {mailbox}")
+        share_with_dovecot(found)
+    # A program that is connected has the folder open.
+    run(["doveadm", "kick", reader])
+    answer({"mailbox": mailbox})
+
+
+def show(reader: str, mailbox: str, verb: str) -> None:
+    """Mail programs show what one is subscribed to. Whoever runs none yet loses nothing if this
+    fails: the folder can be subscribed to in the program."""
+    top = f"Shared/{mailbox}"
+    listed_now = run(["doveadm", "mailbox", "list", "-u", reader, top, f"{top}/*"])
+    names = listed_now.stdout.splitlines()
+    if names:
+        run(["doveadm", "mailbox", verb, "-u", reader, *names])
+
+
+def shares(_: Sequence[str]) -> None:
+    with accounts() as found:
+        rows = list(found.execute("SELECT * FROM share ORDER BY mailbox, reader"))
+    answer([dict(row) for row in rows])
+
+
 # --- what the inventory says -----------------------------------------------------------------
 
 
@@ -271,6 +423,10 @@ def wanted_rows() -> list[tuple[str, str, int | None, str]]:
     return [*rows, (known["system"], "Releve", 0, SYSTEM)]
 
 
+def wanted_aliases() -> set[tuple[str, str]]:
+    return {(address, to) for address, targets in facts()["aliases"].items() for to in targets}
+
+
 def settled(_: Sequence[str]) -> None:
     if not DATABASE.exists():
         sys.exit(1)
@@ -278,6 +434,10 @@ def settled(_: Sequence[str]) -> None:
         secret = PROBE.read_text(encoding="ascii").strip()
         with accounts() as found:
             rows = {row["address"]: row for row in found.execute("SELECT * FROM account")}
+            passed = {
+                (row["address"], row["target"]) for row in found.execute("SELECT * FROM alias")
+            }
+            rights = wanted_rights(found)
     except (OSError, sqlite3.Error):
         sys.exit(1)
     for address, name, quota, kind in wanted_rows():
@@ -289,7 +449,9 @@ def settled(_: Sequence[str]) -> None:
     mine = rows[facts()["system"]]["password"].removeprefix("{CRYPT}")
     gone = [a for a, row in rows.items() if row["kind"] == "role" and row["active"]
             and a not in facts()["mailboxes"]]  # fmt: skip
-    if gone or not fits(secret, mine):
+    if gone or not fits(secret, mine) or passed != wanted_aliases():
+        sys.exit(1)
+    if not all(says(path, text) for path, text in rights.items()):
         sys.exit(1)
 
 
@@ -327,6 +489,45 @@ def settle(_: Sequence[str]) -> None:
         found.execute(
             "UPDATE account SET password = ? WHERE address = ?", (made, facts()["system"])
         )
+        found.execute("DELETE FROM alias")
+        found.executemany("INSERT INTO alias VALUES (?, ?)", sorted(wanted_aliases()))
+        share_with_dovecot(found)
+
+
+def astray() -> list[dict[str, str]]:
+    """Aliases that pass mail on to nobody here, and accounts that an alias takes mail from."""
+    known = facts()
+    with accounts() as found:
+        rows = {row["address"]: row for row in found.execute("SELECT * FROM account")}
+    wrong = []
+    for address, targets in sorted(known["aliases"].items()):
+        for target in targets:
+            local, _, domain = target.partition("@")
+            bare = f"{local.partition('+')[0]}@{domain}"
+            there = rows.get(bare)
+            if domain in known["domains"] and bare not in known["aliases"] and (
+                there is None or not there["active"] or there["kind"] == SYSTEM
+            ):  # fmt: skip
+                wrong.append({"alias": address, "target": target, "problem": "nobody"})
+        mine = rows.get(address)
+        if mine is not None and mine["active"] and address not in targets:
+            wrong.append({"alias": address, "target": address, "problem": "taken"})
+    return wrong
+
+
+def targets(_: Sequence[str]) -> None:
+    answer(astray())
+
+
+def targeted(_: Sequence[str]) -> None:
+    said_of = {
+        "nobody": "{alias} passes mail on to {target}, and there is no such account: whoever "
+        "writes there is told that it did not arrive. releve mail account add, or another target",
+        "taken": "{alias} is an alias and an account: what is written to it does not arrive in "
+        "the account. Name {alias} itself among its targets, or remove the account",
+    }
+    if wrong := astray():
+        raise ToolError("; ".join(said_of[each["problem"]].format(**each) for each in wrong))
 
 
 # --- looks -----------------------------------------------------------------------------------
@@ -655,22 +856,64 @@ def quoted(value: object) -> str:
 
 def accounts_save(_: Sequence[str]) -> None:
     """One line an account, in a fixed order: unchanged accounts are an unchanged file."""
-    with accounts() as found:
-        rows = list(found.execute("SELECT * FROM account ORDER BY address"))
-    for row in rows:
-        values = ", ".join(quoted(row[name]) for name in COLUMNS)
-        print(f"INSERT INTO account ({', '.join(COLUMNS)}) VALUES ({values});")
+    for table, names in COLUMNS.items():
+        listed_names = ", ".join(names)
+        with accounts() as found:
+            query = f"SELECT {listed_names} FROM {table} ORDER BY {listed_names}"
+            rows = [tuple(row) for row in found.execute(query)]
+        for row in rows:
+            values = ", ".join(map(quoted, row))
+            print(f"INSERT INTO {table} ({listed_names}) VALUES ({values});")
 
 
 def accounts_load(_: Sequence[str]) -> None:
     """In one transaction, in the file that Postfix and Dovecot have open."""
     text = sys.stdin.read()
     with accounts() as found:
-        found.execute("DELETE FROM account")
+        for table in COLUMNS:
+            found.execute(f"DELETE FROM {table}")
         for line in text.splitlines():
-            if not line.startswith("INSERT INTO account ("):
+            if not line.startswith(tuple(f"INSERT INTO {table} (" for table in COLUMNS)):
                 raise ToolError("this is not what accounts-save writes")
             found.execute(line)
+        share_with_dovecot(found)
+
+
+def learned_save(_: Sequence[str]) -> None:
+    """As they are at one moment each: rspamd goes on learning meanwhile."""
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as made:
+        for name in LEARNED:
+            if not (FILTER / name).exists():
+                continue
+            with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+                copy = Path(folder, name)
+                with (
+                    contextlib.closing(sqlite3.connect(FILTER / name, timeout=20)) as there,
+                    contextlib.closing(sqlite3.connect(copy)) as here,
+                ):
+                    there.backup(here)
+                about = tarfile.TarInfo(name)
+                about.size = copy.stat().st_size
+                with copy.open("rb") as file:
+                    made.addfile(about, file)
+
+
+def learned_load(_: Sequence[str]) -> None:
+    """rspamd, which has them open, is started again after a restore."""
+    run(["systemctl", "stop", "rspamd.service"])
+    with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as saved:
+        for member in saved:
+            file = saved.extractfile(member)
+            if member.name not in LEARNED or file is None:
+                raise ToolError(f"{member.name!r} is nothing that learned-save writes")
+            for rest_of in ("-wal", "-shm", "-journal"):
+                Path(f"{FILTER / member.name}{rest_of}").unlink(missing_ok=True)
+            new = FILTER / f"{member.name}.new"
+            with new.open("wb") as written:
+                shutil.copyfileobj(file, written)
+            shutil.chown(new, "_rspamd", "_rspamd")
+            new.chmod(0o640)
+            new.replace(FILTER / member.name)
 
 
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold")
@@ -755,6 +998,11 @@ VERBS: dict[str, tuple[int, Callable[[Sequence[str]], None]]] = {
     "password": (1, password),
     "remove": (1, remove),
     "list": (0, listed),
+    "share": (3, share),
+    "unshare": (2, unshare),
+    "shares": (0, shares),
+    "targets": (0, targets),
+    "targeted": (0, targeted),
     "wait": (1, wait),
     "doors": (0, doors),
     "closed": (0, is_closed),
@@ -770,6 +1018,8 @@ VERBS: dict[str, tuple[int, Callable[[Sequence[str]], None]]] = {
     "sample": (0, sample),
     "accounts-save": (0, accounts_save),
     "accounts-load": (0, accounts_load),
+    "learned-save": (0, learned_save),
+    "learned-load": (0, learned_load),
     "queue-save": (0, queue_save),
     "queue-load": (0, queue_load),
 }

@@ -8,6 +8,7 @@ import json
 import sqlite3
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,12 +16,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+import roles
 from agent.releve_agent.contents import excluded
 from deploy import dns, keys, signing
 from inventories.model import Inventory, Service
 from roles.base import firewall
 from roles.interface import Record
-from roles.mail import accounts, configuration, debian, places, probes, records
+from roles.mail import accounts, addresses, configuration, debian, places, probes, records
 from roles.mail.files import limit, mailhost
 from roles.registry import SERVICES
 
@@ -181,7 +183,8 @@ def test_a_relay_s_password_is_in_one_file_for_root() -> None:
         ("/etc/postfix/releve-relay", 0o600, True)
     ]
     main = next(i for i in items if i.path == "/etc/postfix/main.cf").content.decode()  # type: ignore[union-attr]
-    assert main.count("\nsmtp_tls_security_level = encrypt") == 1
+    # It is shown only to who has a certificate of that name.
+    assert main.count("\nsmtp_tls_security_level = secure") == 1
     assert "\nsmtp_tls_security_level = may" not in main
     assert "relayhost = [smtp.other.example]:465" in main
     assert records.spf(service) == "v=spf1 mx ~all"
@@ -269,12 +272,13 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     facts = tmp_path / "mail.json"
     facts.write_text(json.dumps({
         "domains": ["atelier.example"], "mailboxes": {"contact@atelier.example":
-        {"name": "Contact", "quota": None}}, "aliases": ["bureau@atelier.example"],
+        {"name": "Contact", "quota": None}},
+        "aliases": {"bureau@atelier.example": ["contact@atelier.example"]},
         "system": "releve-probe@atelier.example", "quota": 1000, "host": "mail.atelier.example",
     }))  # fmt: skip
     for name, path in (("FACTS", facts), ("DATABASE", tmp_path / "accounts.sqlite"),
                        ("BOXES", tmp_path / "boxes"), ("PROBE", tmp_path / "probe"),
-                       ("INDEXES", tmp_path / "index"),
+                       ("INDEXES", tmp_path / "index"), ("SHARED", tmp_path / "shared/map"),
                        ("ASIDE", tmp_path / "boxes/.removed")):  # fmt: skip
         monkeypatch.setattr(mailhost, name, path)
     monkeypatch.setattr(mailhost.shutil, "chown", lambda *_: None)
@@ -308,6 +312,156 @@ def test_accounts_survive_a_copy_with_any_name(
     )
 
 
+ALICE, BOB = "alice@atelier.example", "bob@atelier.example"
+CONTACT, BUREAU = "contact@atelier.example", "bureau@atelier.example"
+
+
+@pytest.fixture
+def members(server: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two accounts on it. Nobody is logged in."""
+    monkeypatch.setattr(mailhost, "run", lambda *_: SimpleNamespace(stdout="", returncode=0))
+    mailhost.settle(())
+    for address in (ALICE, BOB):
+        monkeypatch.setattr("sys.stdin", io.StringIO("un mot de passe\n"))
+        mailhost.add([address, "", ""])
+    return server
+
+
+def senders(address: str) -> set[str]:
+    """Who may write in the name of `address`, by the query that Postfix makes."""
+    service, inventory = made()
+    items = {getattr(i, "path", ""): i for i in configuration.postfix(service, inventory)}
+    text = items["/etc/postfix/releve-senders.cf"].content.decode()
+    query = text.partition("query = ")[2].strip().replace("'%s'", "?")
+    with sqlite3.connect(mailhost.DATABASE) as found:
+        return {row[0] for row in found.execute(query, (address,))}
+
+
+def test_who_reads_a_role_mailbox_may_write_as_its_aliases_and_nobody_else(members: Path) -> None:
+    mailhost.share([CONTACT, ALICE, "write"])
+    mailhost.share([CONTACT, BOB, "read"])
+    assert senders(CONTACT) == senders(BUREAU) == {CONTACT, ALICE}
+    assert senders(ALICE) == {ALICE}
+    assert senders("' OR 1=1 --@atelier.example") == set()
+    mailhost.unshare([CONTACT, ALICE])
+    assert senders(BUREAU) == {CONTACT}
+
+
+def test_dovecot_is_told_who_reads_what_and_forgets_it_whole(
+    members: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = members / "boxes/atelier.example/contact/Maildir"
+    mailhost.share([CONTACT, ALICE, "write"])
+    mailhost.share([CONTACT, BOB, "read"])
+    rights = inbox / "dovecot-acl"
+    assert rights.read_text() == f"user={ALICE} lrwstipekx\nuser={BOB} lrs\n"
+    assert f"user/{BOB}/{CONTACT}\n1\n" in mailhost.SHARED.read_text()
+    mailhost.settled(())
+    capsys.readouterr()
+    mailhost.accounts_save(())
+    saved = capsys.readouterr().out
+    # A folder that is made later has a copy of the rights of that day, by Dovecot.
+    (inbox / ".Projets").mkdir()
+    (inbox / ".Projets/dovecot-acl").write_text(rights.read_text())
+    mailhost.remove([BOB])
+    mailhost.unshare([CONTACT, ALICE])
+    assert not list(inbox.glob("**/dovecot-acl"))
+    assert mailhost.SHARED.read_text() == ""
+    monkeypatch.setattr("sys.stdin", io.StringIO(saved))
+    mailhost.accounts_load(())
+    assert rights.read_text() == f"user={ALICE} lrwstipekx\nuser={BOB} lrs\n"
+    # Dovecot may write the same in another order; what is missing is put right by a deploy.
+    rights.write_text("".join(sorted(rights.read_text().splitlines(True), reverse=True)))
+    mailhost.settled(())
+    rights.unlink()
+    with pytest.raises(SystemExit):
+        mailhost.settled(())
+    mailhost.settle(())
+    mailhost.settled(())
+
+
+def test_members_own_mailboxes_are_not_shared(members: Path) -> None:
+    for mailbox, reader in ((ALICE, BOB), (CONTACT, "nobody@atelier.example"), (CONTACT, CONTACT),
+                            (CONTACT, "releve-probe@atelier.example")):  # fmt: skip
+        with pytest.raises(mailhost.ToolError):
+            mailhost.share([mailbox, reader, "write"])
+
+
+def test_aliases_that_lead_nowhere_are_told(
+    members: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads(mailhost.FACTS.read_text())
+    passed = {
+        "equipe@atelier.example": ["alice+liste@atelier.example", "x@other.example", BUREAU],
+        "parti@atelier.example": [ALICE, "gone@atelier.example"],
+        BUREAU: [CONTACT],
+        BOB: [ALICE],
+    }
+    mailhost.FACTS.write_text(json.dumps({**facts, "aliases": passed}))
+    capsys.readouterr()
+    mailhost.targets(())
+    said = capsys.readouterr().out
+    assert [(one["alias"], one["problem"]) for one in json.loads(said)] == [
+        (BOB, "taken"),
+        ("parti@atelier.example", "nobody"),
+    ]
+    finding = addresses.judge_targets(0, said)
+    assert finding.level == "warning"
+    assert "gone@atelier.example" in finding.message
+    assert addresses.judge_targets(0, "[]").level == "ok"
+    with pytest.raises(mailhost.ToolError, match="Name bob@"):
+        mailhost.targeted(())
+
+
+@pytest.mark.parametrize(
+    ("lines", "word"),
+    [
+        ('mailboxes."a@atelier.example" = {}\naliases."a@atelier.example" = ["b@x.example"]',
+         "would not arrive in the mailbox"),
+        ('aliases."a@other.example" = ["b@atelier.example"]', "none of its domains"),
+        ('mailboxes."a@other.example" = {}', "none of its domains"),
+        ('aliases."a@atelier.example" = ["B@atelier.example"]\n'
+         'aliases."b@atelier.example" = ["a@atelier.example"]', "in a circle"),
+        ('aliases."a@atelier.example" = []', "leads to nobody"),
+    ],
+)  # fmt: skip
+def test_addresses_that_would_lose_mail_are_judged(lines: str, word: str) -> None:
+    _, inventory = made(f"[services.courriel.settings]\n{lines}\n")
+    found = [j for j in roles.judge(inventory) if j.rule == "mail-address"]
+    assert found
+    assert all(j.level == "error" for j in found)
+    assert any(word in j.message for j in found)
+
+
+def test_an_alias_may_keep_a_copy_in_its_own_mailbox() -> None:
+    _, inventory = made(
+        '[services.courriel.settings]\nmailboxes."a@atelier.example" = {}\n'
+        'aliases."a@atelier.example" = ["a@atelier.example", "b@x.example"]\n'
+        'aliases."c@atelier.example" = ["a@atelier.example"]\n'
+    )
+    assert not [j for j in roles.judge(inventory) if j.rule == "mail-address"]
+
+
+def test_what_was_learned_of_spam_comes_back(
+    server: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setattr(mailhost, "FILTER", server)
+    monkeypatch.setattr(mailhost, "SCRATCH", server)
+    monkeypatch.setattr(mailhost, "run", lambda *_: None)
+    with sqlite3.connect(server / "spam.sqlite") as learned:
+        learned.execute("CREATE TABLE tokens (token INTEGER)")
+        learned.execute("INSERT INTO tokens VALUES (42)")
+        learned.commit()
+        capfdbinary.readouterr()
+        mailhost.learned_save(())
+    saved = capfdbinary.readouterr().out
+    (server / "spam.sqlite").write_bytes(b"")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(saved)))
+    mailhost.learned_load(())
+    with sqlite3.connect(server / "spam.sqlite") as learned:
+        assert learned.execute("SELECT token FROM tokens").fetchall() == [(42,)]
+
+
 @pytest.mark.parametrize(
     "address",
     ["../x@atelier.example", ".x@atelier.example", "a..b@atelier.example", "a/b@atelier.example",
@@ -336,7 +490,7 @@ def test_a_copy_holds_what_members_have_and_nothing_that_passes() -> None:
     state = debian.state(service, inventory)
     assert state.paths[0] == "/srv/mail/boxes"
     assert "/var/lib/dehydrated/certs/mail.atelier.example" in state.paths
-    assert [d.name for d in state.dumps] == ["accounts.sql", "queue.tar"]
+    assert [d.name for d in state.dumps] == ["accounts.sql", "learned.tar", "queue.tar"]
     left_out = excluded(state.excludes)
     box = "/srv/mail/boxes/atelier.example/alice"
     assert left_out(f"{box}/Maildir/tmp/1.x")
