@@ -145,6 +145,39 @@ def list_shares(file: Path, service: str | None) -> None:
         click.echo(f"{each.mailbox}  {each.reader} {may}")
 
 
+@mail.command()
+@FILE
+@click.option(
+    "--to",
+    "folder",
+    required=True,
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to; what is there already is not fetched again.",
+)
+@click.option("--account", "only", multiple=True, metavar="ADDRESS", help="Only this. Repeatable.")
+@click.option("--hashes", is_flag=True, help="With the hashes of passwords, for another server.")
+@SERVICE
+def export(
+    file: Path, folder: Path, only: tuple[str, ...], hashes: bool, service: str | None
+) -> None:
+    """Fetch mailboxes, rules and accounts in formats that anybody reads.
+
+    For each account: its Maildir, one mbox file for each folder, its Sieve scripts. Beside them
+    accounts.csv and accounts.ldif, aliases.csv, shares.csv. Cut off: type the same again.
+    """
+    from roles.mail import export as exports
+
+    inventory, one = _where(file, only[0] if only else "", service)
+    wanted = [address.lower() for address in only]
+    for done in exports.export(inventory, one, folder, only=wanted, hashes=hashes):
+        click.echo(
+            f"{done.address}  {done.mails} mails in {done.folders} folders, {done.rules} rules "
+            f"({done.fetched} mails fetched now)"
+        )
+    click.echo(f"{folder} holds what members wrote and got: keep it as you keep their mailboxes.")
+
+
 def _where(file: Path, address: str, named: str | None) -> tuple[Inventory, Service]:
     import roles
     from roles.mail import accounts
