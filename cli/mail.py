@@ -149,6 +149,32 @@ def list_shares(file: Path, service: str | None) -> None:
 @FILE
 @click.option(
     "--to",
+    "page",
+    required=True,
+    metavar="PAGE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to: a page for browsers, or, ending in .md, Markdown.",
+)
+@click.option("--account", metavar="ADDRESS", help="Whose; else it is for everybody.")
+@SERVICE
+def guide(file: Path, page: Path, account: str | None, service: str | None) -> None:
+    """Write what a member needs to read mail on a phone and in Thunderbird.
+
+    In French and English, with everything filled in but the password. The page for everybody is
+    what the mail server shows at its own address, too.
+    """
+    from roles.mail import guide as guides
+
+    inventory, one = _where(file, account or "", service)
+    write = guides.markdown if page.suffix.lower() == ".md" else guides.page
+    page.write_text(write(one, inventory, account.lower() if account else None), encoding="utf-8")
+    click.echo(f"{page} is the guide for {account or f'the members of {one.id}'}.")
+
+
+@mail.command()
+@FILE
+@click.option(
+    "--to",
     "folder",
     required=True,
     metavar="FOLDER",

@@ -11,7 +11,7 @@ from inventories.model import Inventory, Service
 from platforms.debian import names, web
 from platforms.debian.steps import Step
 from platforms.ops import File, Folder, Gone, Item
-from roles.mail import places, records
+from roles.mail import guide, places, records
 from roles.mail import settings as mail
 from roles.records import dkim_record
 
@@ -51,11 +51,6 @@ _SUBMISSION = (
     "smtpd_client_message_rate_limit=0",
     "smtpd_client_recipient_rate_limit=0",
 )
-_WELCOME = {
-    "fr": "Serveur de courriel. Votre logiciel de courriel se règle tout seul : adresse complète, "
-    "mot de passe.",
-    "en": "Mail server. Your mail program sets itself up: the whole address, the password.",
-}
 CONDITION = (
     "[Unit]\n# Written by Relève. Not with what the package brings.\n"
     f"ConditionPathExists={places.FACTS}\n"
@@ -400,7 +395,13 @@ def facts(service: Service, inventory: Inventory, key: str) -> File:
     ]
     public = (dkim_record(key),)
     wanted += [(name, "TXT", public, "") for name in places.signed_names(service, inventory)]
+    subject, text = guide.welcome(service, inventory)
     known: Mapping[str, Any] = {
+        "welcome": {
+            "from": places.postmaster(service, inventory),
+            "subject": subject,
+            "text": text,
+        },
         "host": service.domain,
         "domains": mail.domains(service, inventory),
         "addresses": [str(a) for a in inventory.hosts[service.host].addresses],
@@ -413,8 +414,11 @@ def facts(service: Service, inventory: Inventory, key: str) -> File:
         "quota": places.size(mail.settings(service).quota),
         "records": wanted,
     }
-    text = json.dumps(known, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-    return File(places.FACTS, text.encode(), 0o600)
+    return File(
+        places.FACTS,
+        (json.dumps(known, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode(),
+        0o600,
+    )
 
 
 def settled() -> Step:
@@ -476,6 +480,7 @@ def published(service: Service, inventory: Inventory) -> tuple[Item, ...]:
     name = inventory.organisation.name
     items: list[Item] = [
         Folder(_WEB),
+        _file(f"{_WEB}/guide.html", guide.page(service, inventory)),
         _file(f"{_WEB}/config-v1.1.xml", _text("autoconfig.xml.j2", service, inventory, name=name)),
     ]
     path = f"{_WEB}/mta-sts.txt"
@@ -485,9 +490,9 @@ def published(service: Service, inventory: Inventory) -> tuple[Item, ...]:
 
 
 def site(service: Service, inventory: Inventory) -> File:
-    """nginx' configuration of the server's own name: what brings it its certificate."""
-    text = _WELCOME[inventory.organisation.locale]
-    return web.site(service, _text("page.nginx.j2", service, inventory, text=text))
+    """nginx' configuration of the server's own name: the members' guide, and what brings it its
+    certificate."""
+    return web.site(service, _text("page.nginx.j2", service, inventory, web=_WEB))
 
 
 def site_of(one: places.Site, inventory: Inventory) -> File:

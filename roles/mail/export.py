@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from inventories.access import ssh_target
 from inventories.model import Inventory, Service
@@ -73,22 +74,33 @@ def export(
         chosen = [one for one in known["accounts"] if not only or one["address"] in only]
         if missing := set(only) - {str(one["address"]) for one in chosen}:
             raise AccountError(f"{service.host}: there is no account {', '.join(sorted(missing))}")
-        names = ("address", "name", "kind", "active", "quota", *(("password",) if hashes else ()))
-        _write(folder / "accounts.csv", formats.table(names, chosen).encode())
-        text = formats.ldif(inventory.organisation.name, chosen)
-        _write(folder / "accounts.ldif", text.encode())
-        if not only:
-            for name, columns in (("shares", ("mailbox", "reader", "how")),
-                                  ("aliases", ("address", "target"))):  # fmt: skip
-                _write(folder / f"{name}.csv", formats.table(columns, known[name]).encode())
+        for one in chosen:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*@[a-z0-9.-]+", str(one["address"])):
+                raise AccountError(f"{service.host}: {one['address']!r} cannot be a folder")
+        _accounts(inventory, folder, known, only, hashes=hashes)
         done = []
         for one in chosen:
             address = str(one["address"])
-            if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*@[a-z0-9.-]+", address):
-                raise AccountError(f"{service.host}: {address!r} cannot be the name of a folder")
             done.append(_account(session, address, folder / address))
             progress(address)
     return tuple(done)
+
+
+def _accounts(
+    inventory: Inventory, folder: Path, known: Any, only: Sequence[str], *, hashes: bool
+) -> None:
+    """Of all of them, beside their folders; of `only` some, in the folder of each."""
+    names = ("address", "name", "kind", "active", "quota", *(("password",) if hashes else ()))
+    everyone = known["accounts"]
+    groups = {folder / a: [one for one in everyone if one["address"] == a] for a in only}
+    for where, some in (groups or {folder: everyone}).items():
+        _write(where / "accounts.csv", formats.table(names, some).encode())
+        text = formats.ldif(inventory.organisation.name, some)
+        _write(where / "accounts.ldif", text.encode())
+    if not only:
+        shares, aliases = ("mailbox", "reader", "how"), ("address", "target")
+        _write(folder / "shares.csv", formats.table(shares, known["shares"]).encode())
+        _write(folder / "aliases.csv", formats.table(aliases, known["aliases"]).encode())
 
 
 def _said(session: ssh.Connection, words: Sequence[str], stdin: bytes = b"") -> bytes:

@@ -106,6 +106,5 @@ def ldif(organisation: str, accounts: Sequence[Mapping[str, object]]) -> str:
             if one.get("password"):
                 entry.append(("userPassword", str(one["password"])))
             entries.append(entry)
-    return "version: 1\n" + "".join(
-        "\n" + "".join(_line(name, value) for name, value in entry) for entry in entries
-    )
+    # (without "version: 1", which slapadd takes for an attribute)
+    return "\n".join("".join(_line(name, value) for name, value in entry) for entry in entries)

@@ -222,6 +222,11 @@ def add(rest: Sequence[str]) -> None:
             "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, 'member', 1)",
             (address, local, domain, name, password, quota),
         )
+    greeting = facts().get("welcome")
+    if greeting:
+        # The mailbox is there whether or not Dovecot takes a mail at this moment.
+        with contextlib.suppress(OSError, smtplib.SMTPException):
+            deliver(address, greeting["subject"], greeting["text"], sender=greeting["from"])
     answer({"address": address})
 
 
@@ -728,10 +733,13 @@ def versions(_: Sequence[str]) -> None:
     answer(found)
 
 
-def deliver(address: str, subject: str, text: str, extra: str = "") -> None:
+def deliver(
+    address: str, subject: str, text: str, extra: str = "", sender: str | None = None
+) -> None:
     """A mail, given to Dovecot as Postfix gives them: the account's rules are applied."""
+    sender = sender or f"Releve <{facts()['system']}>"
     mail = (
-        f"From: Releve <{facts()['system']}>\nTo: {address}\n"
+        f"From: {sender}\nTo: {address}\n"
         f"Subject: {Header(subject, 'utf-8').encode()}\n{extra}"
         f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime())}\n"
         "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"
