@@ -3,9 +3,12 @@ back on Debian 13."""
 
 from __future__ import annotations
 
+import csv
 import json
+import mailbox
 import re
 import smtplib
+import stat
 import subprocess
 import sys
 import time
@@ -278,9 +281,9 @@ def test_several_read_a_role_mailbox_and_an_alias_reaches_all(post: Post) -> Non
     with post.door.submit(ALICE, PASSWORDS[ALICE]) as smtp:
         smtp.sendmail(BUREAU, [BOB], letter(BUREAU, BOB, "reponse").as_bytes())
     with post.door.imap(BOB, PASSWORDS[BOB]) as box:
-        assert SHARED in str(box.lsub()[1])
+        assert SHARED.strip('"') in str(box.lsub()[1])
         assert box.select(SHARED)[0] == "OK"
-        assert b"NOPERM" in box.store("1", "+FLAGS", "\\Deleted")[1][0]
+        assert box.append(SHARED, "", "", b"Subject: x\r\n\r\n")[0] == "NO"
     post.releve(*share, "remove", post.file, CONTACT, BOB)
     with post.door.imap(BOB, PASSWORDS[BOB]) as box:
         assert box.select(SHARED)[0] == "NO"
@@ -294,19 +297,18 @@ def learned(post: Post) -> list[int]:
 
 
 def test_moves_into_junk_and_out_of_it_teach_the_filter(post: Post) -> None:
-    text = " ".join(f"pilules{n} casino{n}" for n in range(40))
+    text = " ".join(f"pilules{n} casino{n}" for n in range(40)) + str(time.time_ns())
     post.send(BOB, ALICE, "offre", text=text)
     post.door.wait_for(ALICE, PASSWORDS[ALICE], "offre")
     with post.door.imap(ALICE, PASSWORDS[ALICE]) as box:
-        for folder, to, told in (("INBOX", "Junk", [1, 0]), ("Junk", "INBOX", [0, 1])):
+        for kind, folder, to in ((0, "INBOX", "Junk"), (1, "Junk", "INBOX")):
+            before = learned(post)
             box.select(folder)
-            number = box.search(None, "SUBJECT", "offre")[1][0].decode()
+            number = box.search(None, "SUBJECT", "offre")[1][0].split()[-1].decode()
             assert box.copy(number, to)[0] == "OK"
             box.store(number, "+FLAGS", "\\Deleted")
             box.expunge()
-            # (rspamd 3.4 does not forget what it was told before)
-            found = learned(post)
-            assert found == told or (to == "INBOX" and found == [1, 1])
+            assert learned(post)[kind] == before[kind] + 1
 
 
 def test_mail_is_fetched_by_pop3_where_it_is_asked_for(post: Post) -> None:
@@ -318,6 +320,34 @@ def test_mail_is_fetched_by_pop3_where_it_is_asked_for(post: Post) -> None:
             answer = file.readline()
             assert answer.startswith(b"+OK"), answer
         assert int(answer.split()[1]) > 0
+
+
+def test_mail_leaves_in_formats_that_anybody_reads(post: Post, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    said = post.releve("mail", "export", post.file, "--to", folder)
+    assert re.search(rf"(?m)^{ALICE}  \d+ mails in ", said)
+    for address in PASSWORDS:
+        home = folder / address
+        with post.door.imap(address, PASSWORDS[address]) as box:
+            there = sorted(bytes(m) for m in box.messages())
+        ours = sorted(bytes(m) for m in mailbox.Maildir(home / "Maildir", create=False))
+        # (lines end otherwise on the way of IMAP)
+        assert [m.replace(b"\r\n", b"\n") for m in there] == ours
+        assert len(mailbox.mbox(home / "mbox/INBOX.mbox", create=False)) == len(ours)
+    with (folder / "accounts.csv").open(encoding="utf-8", newline="") as file:
+        assert {*PASSWORDS} <= {row["address"] for row in csv.DictReader(file)}
+    assert "CRYPT" not in (folder / "accounts.ldif").read_text()
+    assert {stat.S_IMODE(p.stat().st_mode) for p in folder.rglob("*")} == {0o600, 0o700}
+    # Typed again: what was read meanwhile is renamed, and only what is missing is fetched.
+    with post.door.imap(BOB, PASSWORDS[BOB]) as box:
+        box.select("INBOX")
+        box.store("1", "+FLAGS", "\\Flagged")
+    lost = next((folder / BOB / "Maildir").glob("*/*,S=*"))
+    lost.unlink()
+    again = post.releve("mail", "export", post.file, "--to", folder, "--account", BOB, "--hashes")
+    assert "(1 mails fetched now)" in again
+    assert any("F" in m.get_flags() for m in mailbox.Maildir(folder / BOB / "Maildir"))
+    assert "{CRYPT}$y$" in (folder / BOB / "accounts.csv").read_text()
 
 
 def test_a_stolen_password_sends_no_thousands_of_mails(post: Post) -> None:
