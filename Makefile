@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv test unit lint drill live bench lab-packages packages root
+.PHONY: help venv test unit lint drill drill-mail live bench lab-packages packages root
 
 BIN := .venv/bin
 ROOMS := agent backup checks cli deploy inventories lab platforms recovery roles tools
@@ -26,6 +26,9 @@ root:
 
 drill: root venv packages lab-packages ## lose a datacenter on throwaway hosts, and bring everything back
 	@$(BIN)/releve drill inventories/lab.toml --lab --disaster
+
+drill-mail: root venv packages lab-packages ## the same with a mail server
+	@$(BIN)/releve drill inventories/lab-mail.toml --lab --disaster
 
 test: root venv packages lab-packages ## every check and test, those on real hosts included (root)
 	@make/timed lint $(MAKE) --no-print-directory lint

@@ -100,7 +100,7 @@ def handshake(
         ) from None
     except ConnectionRefusedError:
         raise Unreachable(
-            f"{', '.join(addresses)} refuses connections on port {port}: is the web server running?"
+            f"{', '.join(addresses)} refuses connections on port {port}: does the service run?"
         ) from None
     except OSError as error:
         raise Unreachable(

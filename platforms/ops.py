@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import io
+import os
 import shlex
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -325,6 +326,12 @@ _FRESH = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -1440 -p
 _UPDATE = f'if [ -z "$({_FRESH})" ]; then {_APT} update; fi'
 
 
+def also(stage: str) -> bool:
+    """Whether this run comes to that stage, too: what it takes long to wait for then may begin."""
+    named = [name for name in os.environ.get("RELEVE_STAGES", "").split(",") if name]
+    return not named or stage in named
+
+
 def installed() -> set[str]:
     """Names of the Debian packages that the current host has."""
     names: set[str] = host.get_fact(Packages)
@@ -332,14 +339,20 @@ def installed() -> set[str]:
 
 
 @operation()
-def packages(names: Sequence[str]) -> Generator[StringCommand, None, None]:
-    """Install the Debian packages that are missing, without the recommended ones.
+def packages(
+    names: Sequence[str], first: Sequence[Item] = ()
+) -> Generator[StringCommand | FileUploadCommand, None, None]:
+    """Install the Debian packages that are missing, without the recommended ones. What is in
+    `first` lies there before, such as what keeps a unit from starting with the package's own
+    configuration.
 
     The first of a host's operations to install anything installs what the later ones ask for as
     well: each run of apt reads and settles the whole system, for seconds.
     """
     queued: dict[str, bool] = host.connector_data.setdefault("releve_packages", {})
     queued |= {name: True for name in names if name not in queued}
+    before: list[Item] = host.connector_data.setdefault("releve_first", [])
+    before += [item for item in first if item not in before]
     # In the order given: where a package can do with one of several others, apt takes one that
     # was named before it.
     there = installed()
@@ -350,6 +363,8 @@ def packages(names: Sequence[str]) -> Generator[StringCommand, None, None]:
         queued |= dict.fromkeys(queued, False)
     if not missing:
         return
+    # All of them: a package that another one needs may be a later one's.
+    yield from list(_changes(before if state.is_executing else first))
     note("diff", path="", text=f"packages: {' '.join(missing)}")
     yield StringCommand(_UPDATE, _timeout=600)
     install = (

@@ -46,6 +46,7 @@ def play_disaster(file: Path, lab: Lab, watch: Stopwatch, *, lost: str | None = 
     with watch.phase("boot", counted=False):
         inventory = lab.up(inventory)
         host = inventory.hosts[host.id]
+    _call(lab, inventory, host.id, host.id)
     mine = lab.inventory_file
     services = [service.id for service in inventory.services_on(host.id)]
     with watch.phase("deploy", counted=False):
@@ -65,6 +66,7 @@ def play_disaster(file: Path, lab: Lab, watch: Stopwatch, *, lost: str | None = 
         blank = lab.blank(
             f"{host.id}-new", datacenter=elsewhere.datacenter, provider=elsewhere.provider
         )
+    _call(lab, inventory, host.id, blank.id)
     place = NewPlace(
         address=ip_address(str(blank.address)),
         address6=blank.address6,
@@ -81,6 +83,15 @@ def play_disaster(file: Path, lab: Lab, watch: Stopwatch, *, lost: str | None = 
         watch=watch,
         progress=watch.progress,
     )
+
+
+def _call(lab: Lab, inventory: Inventory, lost: str, machine: str) -> None:
+    """Have the provider call a machine's addresses as the mail server of `lost`, if it is one."""
+    for service in inventory.services_on(lost):
+        dns = SERVICES[service.role].dns
+        records = () if isinstance(dns, Absent) else dns(service, inventory)
+        for name in {r.values[0].split()[-1] for r in records if r.type == "MX"}:
+            lab.call(machine, name)
 
 
 def _other_datacenter(inventory: Inventory, host: Host) -> Host:

@@ -11,6 +11,7 @@ from backup.epoch import write_epoch_notice
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
+from recovery.errors import RecoveryError
 from tools import ssh
 
 AGENT = "/usr/local/lib/releve/agent.py"
@@ -32,7 +33,7 @@ def stop_old(host: Host, new_address: str) -> str:
     """Tell the machine at the old address of `host` to stop serving. Return what to tell people.
 
     `host` is the host as it was. A machine that cannot be reached, or shows another host key, is
-    no fault: that is what the notice is for.
+    no fault: that is what the notice is for. Raise RecoveryError when it answers and goes on.
     """
     if str(host.address) == new_address:
         return ""
@@ -45,5 +46,8 @@ def stop_old(host: Host, new_address: str) -> str:
             "comes back, its guard reads the notice at the repository and stops it."
         )
     except ssh.CommandError as error:
-        return f"the old {host.id} at {host.address} answered, but did not stop: {error}"
+        raise RecoveryError(
+            f"the old {host.id} at {host.address} answered, but did not stop ({error}). Stop it "
+            f"there: {AGENT} fence --yes."
+        ) from error
     return f"the old {host.id} at {host.address} was still running and has been stopped."

@@ -8,6 +8,7 @@ cut off is simply run again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -23,7 +24,7 @@ from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
 from recovery import fencing, room, steps
-from recovery.errors import UsageError
+from recovery.errors import RecoveryError, UsageError
 from recovery.evidence import Evidence, Kind, Place
 from recovery.phases import Progress, Stopwatch, now
 from tools import ssh
@@ -252,7 +253,7 @@ def _after(
 
     Return what went wrong; none of it undoes the rebuild.
     """
-    problems = []
+    wrong = []
     inventory = roles.load(file)
     if errors := errors_of(inventory, file):
         # A disaster is no time to refuse; the next deploy will.
@@ -261,15 +262,30 @@ def _after(
             progress(f"  {error}")
     others = [other for other in inventory.hosts if other != host.id]
     try:
-        with watch.phase("fence", counted=False):
-            said = fencing.stop_old(host, str(place.address))
-            if said:
-                progress(f"  {said}")
-            if others:
-                steps.deploy(file, STAGES, others, progress, "Telling the other hosts")
-    except Exception as error:
-        problems.append(
-            f"The services are back, but the other hosts could not all be told: {error} "
-            "Run `releve deploy`."
-        )
-    return problems
+        # A machine that is gone takes a while not to answer.
+        with watch.phase("fence", counted=False), ThreadPoolExecutor(max_workers=1) as pool:
+            taking_over = pool.submit(_take_over, file, host, place)
+            try:
+                if others:
+                    steps.deploy(file, STAGES, others, progress, "Telling the other hosts")
+            except Exception as error:
+                wrong.append(f"the other hosts could not all be told: {error} Run `releve deploy`.")
+            try:
+                if said := taking_over.result():
+                    progress(f"  {said}")
+            except Exception as error:
+                wrong.append(f"{error} What was about to be sent waits; then run this again.")
+            if wrong:
+                raise RecoveryError(" / ".join(wrong))
+    except RecoveryError as error:
+        return [f"The services are back, but {error}"]
+    return []
+
+
+def _take_over(file: Path, host: Host, place: NewPlace) -> str:
+    """Tell the old machine to stop; then what came back may reach others. Return what to tell
+    people."""
+    said = fencing.stop_old(host, str(place.address))
+    services = [service.id for service in roles.load(file).services_on(host.id)]
+    steps.let_out(file, host.id, services)
+    return said

@@ -99,6 +99,7 @@ def restore(
         _check(file, services, host, progress)
     else:
         _set_up(file, services, host, progress, limit)
+    steps.let_out(file, host.id, services)
     if choice.replace and save:
         # Else the newest copy would be that of what was just replaced.
         progress("Saving what is there now")
@@ -248,6 +249,7 @@ def _move(
         raise
     _set_up(file, services, host, progress)
     _name(file, services, host, progress)
+    steps.let_out(file, host.id, services)
     progress(
         f"{moving} still runs on {before.id} too, where nobody comes any more; what was written "
         "there after the copy was made is there only."

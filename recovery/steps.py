@@ -27,6 +27,8 @@ from platforms.yunohost import commands
 from recovery.errors import RecoveryError, UsageError
 from recovery.evidence import Evidence, Kind, Mark, Place, ServiceEvidence, operator
 from recovery.phases import Progress, Stopwatch, now
+from roles.interface import Absent, Argv
+from roles.registry import SERVICES
 from tools import ssh
 
 # How often the authoritative servers are asked whether people have changed a record, seconds.
@@ -231,6 +233,24 @@ def activate(file: Path, host_id: str, progress: Progress) -> None:
     _insist_deployed(done.report, "Activating")
     if done.zones:
         raise RecoveryError("The names could not all be moved: " + " / ".join(text.dns(done.zones)))
+
+
+def let_out(file: Path, host_id: str, services: Sequence[str]) -> None:
+    """Let what came back reach others, now that nobody else serves in these names.
+
+    Raise SshError, CommandError: until it is done, it waits."""
+    inventory = roles.load(file)
+    host = inventory.hosts[host_id]
+    commands: list[Argv] = []
+    for name in services:
+        service = inventory.services[name]
+        restore = SERVICES[service.role].on[host.platform].restore
+        if not isinstance(restore, Absent):
+            commands += restore(service, inventory).let_out
+    if commands:
+        with ssh.session(ssh_target(host)) as session:
+            for argv in commands:
+                session.run(argv, timeout=120)
 
 
 def levels(results: Sequence[Result], service: str) -> dict[str, str]:

@@ -126,6 +126,10 @@ COUNTS: Mapping[str, tuple[str, str]] = {
     "pads": ("pads", "pads"),
     "revisions": ("edits", "modifications"),
     "authors": ("authors", "auteurs"),
+    "accounts": ("accounts", "comptes"),
+    "mailboxes": ("mailboxes", "boîtes aux lettres"),
+    "messages": ("mails", "courriels"),
+    "rules": ("mail rules", "règles de tri"),
 }
 
 

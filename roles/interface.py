@@ -228,11 +228,16 @@ class Restore:
     `stop` before data is moved; `prepare` when the files lie in place and before dumps are
     loaded (create the empty database and its user, as the restored files say); `accept` after
     (start again, flush caches). Each is an ordered list of commands; each must be repeatable.
+
+    `let_out`: when names lead here and the machine that had them was told to stop. Until then
+    nothing of what came back may reach anybody, such as mails that waited in a queue; a rehearsal
+    never comes so far.
     """
 
     stop: tuple[Argv, ...] = ()
     prepare: tuple[Argv, ...] = ()
     accept: tuple[Argv, ...] = ()
+    let_out: tuple[Argv, ...] = ()
 
 
 @dataclass(frozen=True)

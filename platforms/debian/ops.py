@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -38,6 +39,30 @@ def ensure(wanted: Sequence[Step]) -> Generator[StringCommand, None, None]:
     for number in host.get_fact(Unmet, checks=[step.check_command() for step in wanted]):
         ops.note("diff", path="", text=wanted[number].title)
         yield StringCommand(wanted[number].run_command())
+
+
+class Said(FactBase[list[str]]):
+    """The lines that a program of ours says; none where it is not installed yet."""
+
+    def command(self, program: Sequence[str]) -> str:
+        run = '[ ! -e "$1" ] || exec python3 "$@"'
+        return f"{shlex.join(('sh', '-c', run, 'look', *program))} 2>&1 || true"
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def process(self, output: list[str]) -> list[str]:
+        return [line for line in output if line.strip()]
+
+
+@operation()
+def look(program: Sequence[str]) -> Generator[StringCommand, None, None]:
+    """Change nothing: each line that `program` (a Python file of ours, its words) says is a
+    warning for people, in a plan as well."""
+    for line in host.get_fact(Said, program=list(program)):
+        ops.note("warning", message=line)
+    yield from ()
 
 
 def once(key: str) -> bool:

@@ -73,6 +73,9 @@ def _text(template: str, service: Service, inventory: Inventory, **more: Any) ->
         indexes=places.INDEXES,
         shared=places.SHARED,
         programs=str(Path(places.PROGRAM).parent),
+        outward=places.OUTWARD,
+        trip=places.trip_address(service, inventory),
+        addresses=inventory.hosts[service.host].addresses,
         **more,
     )
 
@@ -86,7 +89,8 @@ def _file(path: str, text: str, mode: int = 0o644, group: str = "root") -> File:
 
 def conditions() -> tuple[Item, ...]:
     """Postfix and Dovecot start with our configuration or not at all: a queue that came back must
-    never meet the one that the package brings."""
+    never meet the one that the package brings. rspamd may: its first start takes long, and passes
+    beside the packages."""
     items: list[Item] = []
     for unit in ("postfix.service", "postfix@.service", "dovecot.service"):
         folder = f"/etc/systemd/system/{unit}.d"
@@ -139,19 +143,27 @@ def learning() -> Step:
     )
 
 
+def way_out() -> Step:
+    """The file that says whether mails to others may leave; a restore may have written it."""
+    return Step("the way out for mails", '[ -e "$1" ]', 'umask 022; : >> "$1"', (places.OUTWARD,))
+
+
 # --- configuration -----------------------------------------------------------------------------
 
 
 def postfix(service: Service, inventory: Inventory, relay_password: str = "") -> tuple[Item, ...]:
     """Postfix. `relay_password`: of the relay, when it wants one."""
     # Bound by Postfix; an address has no quote in it that was not doubled there.
-    known = "SELECT address FROM account WHERE active = 1 AND kind <> 'system' AND address = '%s'"
     # Whoever it belongs to, whoever an alias of that name leads to, and who reads their mail.
     senders = (
         "WITH RECURSIVE who (one) AS (SELECT '%s' "
         "UNION SELECT target FROM alias JOIN who ON alias.address = one "
         "UNION SELECT reader FROM share JOIN who ON mailbox = one WHERE how = 'write') "
         "SELECT account.address FROM account JOIN who ON account.address = one WHERE active = 1"
+    )
+    known = (
+        "SELECT address FROM account WHERE active = 1 AND address = '%s' "
+        "AND (kind <> 'system' OR local = 'releve-trip')"
     )
     passed_on = places.aliases(service, inventory)
     lines = "".join(f"{address} {', '.join(to)}\n" for address, to in sorted(passed_on.items()))
@@ -371,9 +383,8 @@ JAIL_FILES = ("/etc/fail2ban/jail.d/releve.conf", "/etc/fail2ban/filter.d/releve
 
 def jail(service: Service, inventory: Inventory) -> tuple[Item, ...]:
     """fail2ban: who guesses passwords is shut out for an hour."""
-    addresses = inventory.hosts[service.host].addresses
     texts = (
-        _text("jail.conf.j2", service, inventory, addresses=addresses),
+        _text("jail.conf.j2", service, inventory),
         _text("filter.conf.j2", service, inventory),
     )
     return tuple(_file(path, text) for path, text in zip(JAIL_FILES, texts, strict=True))
@@ -406,6 +417,7 @@ def facts(service: Service, inventory: Inventory, key: str) -> File:
         "domains": mail.domains(service, inventory),
         "addresses": [str(a) for a in inventory.hosts[service.host].addresses],
         "system": places.system_address(service, inventory),
+        "trip": places.trip_address(service, inventory),
         "mailboxes": role_mailboxes,
         "aliases": {
             address: sorted({to.lower() for to in targets})
@@ -457,15 +469,6 @@ def closed() -> Step:
         'mark=$1; shift 2; [ -e "$mark" ] && new=$(find "$@" -newer "$mark") && [ -z "$new" ]',
         ': > "$1.now"; python3 "$2" closed; mv -- "$1.now" "$1"',
         ("/var/lib/releve-mail/closed", places.PROGRAM, *files),
-    )
-
-
-def reversed_name() -> Step:
-    """The host's addresses are called as the server is. Nothing here can change that: it looks,
-    and what it says is told as a warning."""
-    run = 'exec "$@" reversed'
-    return Step(
-        "looks whether the host's addresses carry the server's name", run, run, places.program()
     )
 
 

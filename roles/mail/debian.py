@@ -16,6 +16,7 @@ from roles.interface import (
     State,
 )
 from roles.mail import addresses, places, probes
+from roles.mail import settings as mail
 from roles.mail.places import program
 
 # On a host where only `install` ran nothing may start yet; `configure` will.
@@ -24,6 +25,8 @@ _START = 'test -e "$1" || exit 0; shift; exec systemctl start -- "$@"'
 
 def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What only the host can know."""
+    echo = mail.settings(service).echo
+    trip = ("python3", places.TRIP_PROGRAM)
     return (
         InsideProbe("postfix", ("postfix", "status"), probes.judge_postfix),
         *(units_of.probe(unit, unit.partition(".")[0]) for unit in places.UNITS[1:]),
@@ -34,6 +37,8 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
         InsideProbe("aliases", program("targets"), addresses.judge_targets),
         InsideProbe("records", program("records"), probes.judge_zone, timeout=60),
         InsideProbe("reverse", program("reverse"), probes.judge_reverse, timeout=60),
+        InsideProbe("round-trip", trip, probes.judge_trip, timeout=40),
+        *([InsideProbe("echo", (*trip, echo), probes.judge_echo, timeout=40)] if echo else []),
     )
 
 
@@ -57,6 +62,7 @@ def state(service: Service, inventory: Inventory) -> State:
             f"{boxes}/**/dovecot.index*",
             f"{boxes}/**/*.lock",
             f"{boxes}/**/*.svbin",
+            f"{boxes}/*/{places.TRIP}",
         ),
         dumps=(
             Dump("accounts.sql", program("accounts-save"), program("accounts-load")),
@@ -79,6 +85,7 @@ def restore(service: Service, inventory: Inventory) -> Restore:
             ("sh", "-c", _START, "start", places.FACTS, *reversed(places.UNITS)),
             units_of_host.RELOAD_NGINX,
         ),
+        let_out=(program("let-out"),),
     )
 
 

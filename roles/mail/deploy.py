@@ -20,12 +20,12 @@ def install(service: Service, inventory: Inventory) -> None:
             "have one only. Give its domains to that one, or take another host."
         )
     debian.install_web()
-    # Before the packages, which start what they bring.
-    ops.place(items=configuration.conditions(), name=f"{service.id}: starts as configured only")
     wanted: tuple[str, ...] = configuration.PACKAGES
     if mail.settings(service).pop3:
         wanted = (*wanted, configuration.POP3)
-    ops.packages(names=wanted, name="mail: packages")
+    conditions = configuration.conditions()
+    ops.packages(names=wanted, first=conditions, name="mail: packages")
+    ops.place(items=conditions, name=f"{service.id}: starts as configured only")
     ops.place(items=configuration.programs(), name="mail: programs")
     debian.ensure(
         wanted=(
@@ -63,7 +63,11 @@ def configure(service: Service, inventory: Inventory) -> None:
         name=f"{service.id}: configuration",
     )
     debian.ensure(
-        wanted=(configuration.settled(), configuration.dovecot_takes(service)),
+        wanted=(
+            configuration.way_out(),
+            configuration.settled(),
+            configuration.dovecot_takes(service),
+        ),
         name=f"{service.id}: accounts of the inventory, Dovecot's configuration",
     )
     debian.ensure(
@@ -83,15 +87,14 @@ def configure(service: Service, inventory: Inventory) -> None:
     # Asked after they were started: it takes seconds, and what follows speaks with them.
     debian.ensure(wanted=(configuration.answering(),), name=f"{service.id}: answers")
     debian.ensure(wanted=(configuration.closed(),), name=f"{service.id}: closed to strangers")
+    # Told before any name leads here. Nothing on the host can change it.
+    debian.look(
+        program=(places.PROGRAM, "reversed"), name=f"{service.id}: look at the addresses' own name"
+    )
 
 
 def activate(service: Service, inventory: Inventory) -> None:
-    """The real certificates; a warning when the host's addresses carry another name."""
+    """The real certificates."""
     debian.activate_site(service)
     for one in places.sites(service, inventory):
         debian.activate_site(one.service)
-    debian.ensure(
-        wanted=(configuration.reversed_name(),),
-        name=f"{service.id}: look at the addresses' own name",
-        _ignore_errors=True,
-    )

@@ -25,11 +25,16 @@ DATABASE = f"{ACCOUNTS}/accounts.sqlite"
 MIRROR = ".releve"
 INDEXES = "/var/lib/releve-mail/index"
 SHARED = "/var/lib/releve-mail/shared/map"
+# Where mails to others go (transport(5)): empty, or that they wait.
+OUTWARD = "/var/lib/releve-mail/outward"
 LIMITS = "/var/lib/releve-mail/limit"
 # rspamd's controller, and what it has learned.
 LEARN = "/run/rspamd/releve.sock"
 LEARNED = "/var/lib/rspamd"
 DKIM_KEY = "/etc/rspamd/releve-dkim.key"
+# Of the mails that look whether mails arrive.
+TRIP_PROGRAM = "/usr/local/lib/releve/mail/trip.py"
+TRIP = "releve-trip"
 # Owns every mailbox. Its programs are Dovecot's.
 OWNER = "vmail"
 # May read who has which address: Postfix and Dovecot.
@@ -64,6 +69,12 @@ def system_address(service: Service, inventory: Inventory) -> str:
     """The account that looks whether one can log in, and whose folder holds the marks of copies.
     No mail from outside is taken for it."""
     return f"releve-probe@{mail.domains(service, inventory)[0]}"
+
+
+def trip_address(service: Service, inventory: Inventory) -> str:
+    """The account of the mails that look whether mails arrive. Nothing stays in it, and it is in
+    no copy. From elsewhere it takes mail only where an echo is to answer it."""
+    return f"{TRIP}@{mail.domains(service, inventory)[0]}"
 
 
 def postmaster(service: Service, inventory: Inventory) -> str:

@@ -16,6 +16,10 @@ from roles.records import address_records
 # A mail that others refuse for now is tried again for five days; people miss it after hours.
 LATE, VERY_LATE = 4 * 3600, 24 * 3600
 MANY = 500
+# Seconds: a mail to ourselves; an answer from elsewhere, where it may be greylisted first.
+SLOW, ECHO_LATE = 20, 3600
+# A rebuild ends within hours; until its end, what a copy had in its queue waits.
+HELD = 4 * 3600
 
 
 def judge_autoconfig(status: int, headers: Mapping[str, str], body: bytes) -> Finding:
@@ -105,13 +109,24 @@ def dns(service: Service, inventory: Inventory) -> tuple[Record, ...]:
 
 
 def judge_queue(exit_code: int, stdout: str) -> Finding:
-    """Judge `post.py queue`: do mails leave?"""
+    """Judge `queue` of post.py or mailhost.py: do mails leave?"""
     try:
         said = json.loads(stdout)
         waiting, why = int(said["waiting"]), str(said["why"])
         oldest = None if said["oldest_s"] is None else int(said["oldest_s"])
-    except (ValueError, KeyError, TypeError):
+        held = said.get("held_s")
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Finding("critical", f"Postfix's queue cannot be read (exit {exit_code})")
+    if held is not None:
+        # Whatever its age: it came back with a copy.
+        if held < HELD:
+            return Finding("ok", f"{waiting} mails wait until this server has taken its place")
+        return Finding(
+            "warning",
+            f"{waiting} mails wait since the restore {held // 3600} h ago, because the old server "
+            "might send them, too: run `releve rebuild` once more. If there is no old server, on "
+            "the host: python3 /usr/local/lib/releve/mail/mailhost.py let-out",
+        )
     because = f" Most are told: {why}" if why else ""
     if oldest is not None and oldest > VERY_LATE:
         return Finding(
@@ -238,6 +253,72 @@ def judge_doors(exit_code: int, stdout: str) -> Finding:
     if not login:
         return Finding("critical", "members are not offered to log in at port 587")
     return Finding("ok", "strangers can neither send through it nor see passwords")
+
+
+def judge_trip(exit_code: int, stdout: str) -> Finding:
+    """Judge `trip.py`: does a mail arrive, and do others believe that it is ours?"""
+    try:
+        said = json.loads(stdout)
+        if said.get("error"):
+            return Finding(
+                "critical",
+                f"mails do not arrive: {str(said['error'])[:300]}. On the host: journalctl -t "
+                "postfix/smtpd -t dovecot --since -1h",
+            )
+        seconds, signed, spam = float(said["seconds"]), bool(said["signed"]), bool(said["spam"])
+        found = {"dkim": str(said["dkim"]), "dmarc": str(said["dmarc"])}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Finding("critical", f"no mail could be sent to look (exit {exit_code})")
+    if not signed:
+        return Finding("critical", "mails are not signed: others take them for forged or spam")
+    if (finding := _disbelieved(found)) is not None:
+        return finding
+    if spam:
+        return Finding("warning", "the server takes its own mail for spam, and others may, too")
+    if seconds > SLOW:
+        return Finding("warning", f"a mail took {seconds:.0f} s to arrive")
+    return Finding("ok", f"a mail arrives in {seconds:.1f} s, with dkim=pass and dmarc=pass")
+
+
+def _disbelieved(found: Mapping[str, str]) -> Finding | None:
+    """What is wrong when not both signature and policy passed."""
+    wrong = {method: result for method, result in found.items() if result != "pass"}
+    if not wrong:
+        return None
+    told = ", ".join(f"{method}={result or 'none'}" for method, result in wrong.items())
+    if set(wrong.values()) <= {"temperror", ""} and "dkim" in wrong:
+        return Finding("warning", f"whether others believe our mails could not be seen: {told}")
+    return Finding(
+        "critical",
+        f"others do not believe that our mails are ours: {told}. The check `records` says what is "
+        "wrong in DNS.",
+    )
+
+
+def judge_echo(exit_code: int, stdout: str) -> Finding:
+    """Judge `trip.py ECHO`: does a mail reach somebody else, and do they believe it?"""
+    try:
+        said = json.loads(stdout)
+        if said.get("error"):
+            return Finding("warning", f"the echo could not be asked: {str(said['error'])[:300]}")
+        waited = None if said["waited"] is None else int(said["waited"])
+        found = {key: str(said[key]) for key in ("dkim", "dmarc") if key in said}
+        seconds = int(said.get("seconds", 0))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Finding("unknown", f"the echo could not be asked (exit {exit_code})")
+    if waited is not None and waited > ECHO_LATE:
+        return Finding(
+            "warning",
+            f"the echo has not answered for {waited // 60} min: do mails leave? The check `queue` "
+            "says why not. Or the echo is gone: `echo` in the inventory.",
+        )
+    if not found:
+        return Finding("ok", "a mail is on its way to the echo")
+    if not any(found.values()):
+        return Finding("ok", f"the echo answered in {seconds} s; it does not say what it believes")
+    return _disbelieved(found) or Finding(
+        "ok", f"the echo answered in {seconds} s, with dkim=pass and dmarc=pass"
+    )
 
 
 def judge_zone(exit_code: int, stdout: str) -> Finding:

@@ -67,6 +67,8 @@ class MailSettings(Settings):
     spam_filter: Flag = True
     spf: Line | None = None  # None: the hosts of MX send, and nobody else
     mta_sts: Literal["none", "testing", "enforce"] = "testing"
+    # Somewhere else, an address that answers each mail with what it received.
+    echo: Mail | None = None
     dkim_selector: Annotated[str, StringConstraints(pattern=r"\A[a-z0-9]{1,16}\Z")] = "releve"
 
 

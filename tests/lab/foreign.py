@@ -86,6 +86,15 @@ class Foreign:
             subject,
         )
 
+    def mood(self, to: str, answer: str) -> None:
+        """Answer so from now on when somebody writes to `to`; "DUNNO": take it."""
+        self.sh(
+            'postconf -e "smtpd_recipient_restrictions = '
+            'check_recipient_access inline:{ {$1 = $2} }"; postfix reload',
+            to,
+            answer,
+        )
+
     def tries(self, server: str, sender: str, to: str) -> str:
         """What another server answers to the recipient `to` of a mail that comes from here."""
         script = (

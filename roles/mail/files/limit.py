@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""limit.py FOLDER PER_HOUR: started by Postfix (spawn(8)) for each connection of its policy
+"""limit.py FOLDER PER_HOUR FREE: started by Postfix (spawn(8)) for each connection of its policy
 protocol (SMTPD_POLICY_README). Lets an account that logged in write to PER_HOUR recipients within
-an hour, then asks to wait: whoever stole a password sends no thousands of mails. What is counted
-lies in FOLDER, and in no copy."""
+an hour, then asks to wait: whoever stole a password sends no thousands of mails. FREE, whose mails
+look whether mails arrive, is not counted. What is counted lies in FOLDER, and in no copy."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def requests(lines: Iterable[str]) -> Iterator[dict[str, str]]:
             asked = {}
 
 
-def main(folder: str, most: str) -> None:
+def main(folder: str, most: str, free: str) -> None:
     counts = open_counts(folder)
     for asked in requests(sys.stdin):
         account = asked.get("sasl_username", "").lower()
         answer = "DUNNO"
-        if account and asked.get("protocol_state") == "RCPT":
+        if account not in ("", free) and asked.get("protocol_state") == "RCPT":
             answer = judge(counts, account, int(most), time.time())
         print(f"action={answer}\n", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:4])

@@ -2,7 +2,7 @@
 """mailhost.py VERB: mail on a Debian host. Runs as root; answers are JSON on one line. What it has
 to know stands in /etc/releve/mail.json. Passwords come on standard input and are kept as hashes.
 
-settled, settle         are the role mailboxes there, and the account that probes log in with?
+settled, settle         are the role mailboxes there, and the accounts of the probes?
 add ADDRESS NAME BYTES  an account; its password is the first line of standard input. BYTES "":
                         as everybody has, 0: no limit
 password ADDRESS        another password, from standard input
@@ -19,12 +19,13 @@ login                   can one log in, to read and to send?
 queue                   mails that wait, and for how long the oldest does
 records                 DNS against what it should say
 reverse                 what this host's addresses are called in DNS
-reversed                exit 0 when they are called as the server is
+reversed                says which of them are not called as the server is
 counts, versions        one JSON object
 canary-plant RUN AT, canary-find, sample
 accounts-save, accounts-load    the accounts as SQL, on standard output, from standard input
 learned-save, learned-load      what members taught the filter, as a tar archive
-queue-save, queue-load          the queue as a tar archive
+queue-save, queue-load          the queue as a tar archive. What was loaded stays here
+let-out                 mails to others may leave: nobody else sends them any more
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ INDEXES = Path("/var/lib/releve-mail/index")
 # Where Dovecot looks up whose mailboxes somebody may read (its dictionary of the kind "file").
 SHARED = Path("/var/lib/releve-mail/shared/map")
 ASIDE = Path("/srv/mail/boxes/.removed")
+# transport(5): empty, or that mails to others wait.
+OUTWARD = Path("/var/lib/releve-mail/outward")
 SPOOL = Path("/var/spool/postfix")
 # What rspamd has learned, and of which mails.
 SCRATCH = Path("/var/lib/releve-mail")
@@ -68,6 +71,7 @@ FILTER = Path("/var/lib/rspamd")
 LEARNED = ("spam.sqlite", "ham.sqlite", "learn_cache.sqlite")
 LMTP = "/var/spool/postfix/private/dovecot-lmtp"
 OWNER, READERS = "vmail", "mailaccounts"
+PROBES, TRIP = "releve-probe", "releve-trip"
 FOLDER, KEPT = ".Releve", 5
 SYSTEM = "system"
 # SMTP, submission with and without STARTTLS, IMAP, rspamd, ManageSieve.
@@ -425,7 +429,12 @@ def wanted_rows() -> list[tuple[str, str, int | None, str]]:
         (address, about["name"], about["quota"], "role")
         for address, about in known["mailboxes"].items()
     ]
-    return [*rows, (known["system"], "Releve", 0, SYSTEM)]
+    # What looks whether mails arrive needs little room, and fills no disk with what others send.
+    return [
+        *rows,
+        (known["system"], "Releve", 0, SYSTEM),
+        (known["trip"], "Releve", 10 * 1024**2, SYSTEM),
+    ]
 
 
 def wanted_aliases() -> set[tuple[str, str]]:
@@ -451,10 +460,11 @@ def settled(_: Sequence[str]) -> None:
             sys.exit(1)
         if not row["active"]:
             sys.exit(1)
-    mine = rows[facts()["system"]]["password"].removeprefix("{CRYPT}")
+    mine = [row["password"].removeprefix("{CRYPT}") for row in rows.values()
+            if row["kind"] == SYSTEM]  # fmt: skip
     gone = [a for a, row in rows.items() if row["kind"] == "role" and row["active"]
             and a not in facts()["mailboxes"]]  # fmt: skip
-    if gone or not fits(secret, mine) or passed != wanted_aliases():
+    if gone or not all(fits(secret, made) for made in mine) or passed != wanted_aliases():
         sys.exit(1)
     if not all(says(path, text) for path, text in rights.items()):
         sys.exit(1)
@@ -491,9 +501,7 @@ def settle(_: Sequence[str]) -> None:
             f"UPDATE account SET active = 0 WHERE kind <> 'member' AND address NOT IN ({marks})",
             names,
         )
-        found.execute(
-            "UPDATE account SET password = ? WHERE address = ?", (made, facts()["system"])
-        )
+        found.execute("UPDATE account SET password = ? WHERE kind = ?", (made, SYSTEM))
         found.execute("DELETE FROM alias")
         found.executemany("INSERT INTO alias VALUES (?, ?)", sorted(wanted_aliases()))
         share_with_dovecot(found)
@@ -646,10 +654,12 @@ def queue(_: Sequence[str]) -> None:
             reason = re.sub(r"\S+@\S+", "…", str(person.get("delay_reason", ""))[:120])
             if reason:
                 why[reason] = why.get(reason, 0) + 1
+    since = held_since()
     answer(
         {
             "waiting": len(waiting),
             "oldest_s": None if oldest is None else max(0, int(time.time()) - oldest),
+            "held_s": None if since is None else max(0, int(time.time() - since)),
             "why": max(why, key=lambda reason: why[reason]) if why else "",
         }
     )
@@ -689,14 +699,18 @@ def reverse(_: Sequence[str]) -> None:
 
 
 def is_reversed(_: Sequence[str]) -> None:
+    if not FACTS.exists():
+        return
     known = facts()
     for address in known["addresses"]:
         names = ask_dns("PTR", address)
-        if names is None or known["host"] not in names:
-            called = "nothing" if not names else ", ".join(names)
-            raise ToolError(
-                f"the reverse name of {address} is {called}, not {known['host']}: many servers "
-                "will refuse mails from here. It is set in the provider's panel, not in DNS."
+        if names is None:
+            print(f"nobody answers what {address} is called (its reverse name)")
+        elif known["host"] not in names:
+            print(
+                f"the reverse name of {address} is {', '.join(names) or 'not set'}, and should be "
+                f"{known['host']}: many servers refuse mails from here until then. It is set in "
+                "the provider's panel, not in DNS."
             )
 
 
@@ -705,7 +719,11 @@ def is_reversed(_: Sequence[str]) -> None:
 
 def boxes() -> list[Path]:
     """The Maildir of every account that ever got a mail."""
-    return [box for box in BOXES.glob("*/*/Maildir") if ASIDE not in box.parents]
+    return [
+        box
+        for box in BOXES.glob("*/*/Maildir")
+        if ASIDE not in box.parents and box.parent.name != TRIP
+    ]
 
 
 def counts(_: Sequence[str]) -> None:
@@ -733,22 +751,25 @@ def versions(_: Sequence[str]) -> None:
     answer(found)
 
 
+def mail(sender: str, to: str, subject: str, text: str, extra: str = "") -> bytes:
+    return (
+        f"From: {sender}\nTo: {to}\nSubject: {Header(subject, 'utf-8').encode()}\n{extra}"
+        f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime())}\n"
+        "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"
+        f"Content-Transfer-Encoding: 8bit\n\n{text}\n"
+    ).encode()
+
+
 def deliver(
     address: str, subject: str, text: str, extra: str = "", sender: str | None = None
 ) -> None:
     """A mail, given to Dovecot as Postfix gives them: the account's rules are applied."""
-    sender = sender or f"Releve <{facts()['system']}>"
-    mail = (
-        f"From: {sender}\nTo: {address}\n"
-        f"Subject: {Header(subject, 'utf-8').encode()}\n{extra}"
-        f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime())}\n"
-        "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"
-        f"Content-Transfer-Encoding: 8bit\n\n{text}\n"
-    )
+    system = facts()["system"]
+    written = mail(sender or f"Releve <{system}>", address, subject, text, extra)
     with smtplib.LMTP(LMTP, local_hostname="localhost") as door:
         if door.sock:
             door.sock.settimeout(60)
-        door.sendmail(facts()["system"], [address], mail.encode())
+        door.sendmail(system, [address], written)
 
 
 def home_of(address: str) -> Path:
@@ -791,6 +812,24 @@ def rule_file(home: Path) -> Path:
     return home / "sieve" / "releve.sieve"
 
 
+def keep_rule(file: Path, text: str) -> None:
+    """Write a rule into an account's folder, and put it in force unless another one is."""
+    home = file.parent.parent
+    owner = pwd.getpwnam(OWNER)
+    for folder in (home.parent, home, home / "sieve"):
+        if not folder.exists():
+            folder.mkdir(mode=0o700)
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    os.chown(new, owner.pw_uid, owner.pw_gid)
+    new.replace(file)
+    active = home / ".dovecot.sieve"
+    if not active.is_symlink():
+        active.symlink_to(f"sieve/{file.name}")
+        os.lchown(active, owner.pw_uid, owner.pw_gid)
+
+
 def plant(rest: Sequence[str]) -> None:
     run_id, at = rest
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,100}", run_id) or not re.fullmatch(
@@ -799,20 +838,8 @@ def plant(rest: Sequence[str]) -> None:
         raise ToolError("a run is named by letters, digits and . _ : - and its time is ISO 8601")
     address = facts()["system"]
     home = home_of(address)
-    owner = pwd.getpwnam(OWNER)
-    for folder in (home.parent, home, home / "sieve"):
-        if not folder.exists():
-            folder.mkdir(mode=0o700)
-            os.chown(folder, owner.pw_uid, owner.pw_gid)
     kept = [mark["run"] for mark, _ in marks(home)][: KEPT - 1]
-    new = rule_file(home).with_suffix(".new")
-    new.write_text(rule_text([run_id, *kept]))
-    os.chown(new, owner.pw_uid, owner.pw_gid)
-    new.replace(rule_file(home))
-    active = home / ".dovecot.sieve"
-    if not active.is_symlink():
-        active.symlink_to("sieve/releve.sieve")
-        os.lchown(active, owner.pw_uid, owner.pw_gid)
+    keep_rule(rule_file(home), rule_text([run_id, *kept]))
     deliver(
         address,
         f"Relève {run_id}",
@@ -834,7 +861,7 @@ def find(_: Sequence[str]) -> None:
         answer([])
         return
     with accounts() as found:
-        row = found.execute("SELECT address FROM account WHERE kind = ?", (SYSTEM,)).fetchone()
+        row = found.execute("SELECT address FROM account WHERE local = ?", (PROBES,)).fetchone()
     if row is None:
         answer([])
         return
@@ -847,10 +874,40 @@ def find(_: Sequence[str]) -> None:
 
 
 def sample(_: Sequence[str]) -> None:
-    address = facts()["system"]
-    deliver(address, "Réunion d’équipe", "Budget, accueil, été. ☀")
-    deliver(address, "Marché de Noël", "J’apporte le vin chaud.")
-    answer({"messages": 2})
+    """Two members: one writes to the other, whose rule puts a mail of two into a folder."""
+    known = facts()
+    secret = secrets.token_urlsafe(18)
+    writer, reader = (f"membre-{number}@{known['domains'][0]}" for number in (1, 2))
+    with accounts() as found:
+        for address in (writer, reader):
+            local, _, domain = address.partition("@")
+            found.execute(
+                "INSERT OR REPLACE INTO account VALUES (?, ?, ?, '', ?, NULL, 'member', 1)",
+                (address, local, domain, hashed(secret)),
+            )
+    rule = 'require ["fileinto", "mailbox"];\nif header :contains "Subject" "union" {\n'
+    home = home_of(reader)
+    keep_rule(home / "sieve" / "tri.sieve", f'{rule}    fileinto :create "Réunions";\n}}\n')
+    before = len(delivered(home))
+    letters = {"Réunion d’équipe": "Budget, accueil, été. ☀", "Marché de Noël": "Le vin chaud."}
+    with smtplib.SMTP_SSL(
+        known["addresses"][0], 465, "localhost", timeout=20, context=unverified()
+    ) as door:
+        door.login(writer, secret)
+        for subject, text in letters.items():
+            door.sendmail(writer, [reader], mail(writer, reader, subject, text))
+    deadline = time.monotonic() + 60
+    while len(delivered(home)) < before + len(letters):
+        if time.monotonic() > deadline:
+            raise ToolError("a mail that a member wrote to another did not arrive")
+        time.sleep(0.1)
+    if not any("R&AOk-unions" in str(file) for file in delivered(home)):
+        raise ToolError("a member's rule did not put a mail into its folder")
+    answer({"accounts": 2, "messages": len(letters), "rules": 1})
+
+
+def delivered(home: Path) -> list[Path]:
+    return list((home / "Maildir").glob("**/[cn][ue][rw]/*"))
 
 
 # --- copies ----------------------------------------------------------------------------------
@@ -959,11 +1016,45 @@ def queue_save(_: Sequence[str]) -> None:
             made.addfile(about, io.BytesIO(data))
 
 
+# Where nobody answers: mails wait, whoever wrote them, and members may go on writing. (With
+# "retry:" Postfix would not take them; defer_transports ends with the next `postqueue -f`.)
+HELD = "*\tsmtp:[127.0.0.1]:9\n"
+
+
+def held_since() -> float | None:
+    """When mails to others began to wait, None when they may leave."""
+    try:
+        return OUTWARD.stat().st_mtime if OUTWARD.stat().st_size else None
+    except OSError:
+        return None
+
+
+def say_outward(text: str) -> None:
+    new = OUTWARD.with_suffix(".new")
+    new.write_text(text, encoding="ascii")
+    # No secret, and Postfix reads it as nobody in particular.
+    new.chmod(0o644)
+    new.replace(OUTWARD)
+    if run(["postfix", "status"]).returncode == 0:
+        run(["postfix", "reload"])
+
+
+def let_out(_: Sequence[str]) -> None:
+    if held_since() is not None:
+        say_outward("")
+        run(["postqueue", "-f"])
+
+
 def queue_load(_: Sequence[str]) -> None:
     """On another machine than it was saved on, each mail comes back and is sent. On the same one
     the queue never went away, and what it lacks of the copy was delivered since: sending that
-    again would be wrong."""
+    again would be wrong. Nothing leaves this host until `let-out`: the one it was saved on may
+    still be sending the same mails, and in a rehearsal it does."""
     came = 0
+    # Where it has never run, its folders are not there yet.
+    checked_folders = run(["postfix", "check"])
+    if not (SPOOL / "hold").is_dir():
+        raise ToolError(f"postfix check: {checked_folders.stderr.strip()[-200:]}")
     owner = pwd.getpwnam("postfix")
     here = Path("/etc/machine-id").read_bytes()
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as saved:
@@ -975,6 +1066,7 @@ def queue_load(_: Sequence[str]) -> None:
                 if file.read() == here:
                     print("the queue is this machine's own: it stays as it is", file=sys.stderr)
                     return
+                say_outward(HELD)
                 continue
             name, _, queue_id = member.name.partition("/")
             if name not in QUEUES or not re.fullmatch(r"[A-Za-z0-9]{6,40}", queue_id):
@@ -1030,6 +1122,7 @@ VERBS: dict[str, tuple[int, Callable[[Sequence[str]], None]]] = {
     "learned-load": (0, learned_load),
     "queue-save": (0, queue_save),
     "queue-load": (0, queue_load),
+    "let-out": (0, let_out),
 }
 
 

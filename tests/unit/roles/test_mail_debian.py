@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import io
 import json
 import sqlite3
+import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -246,6 +248,68 @@ def test_a_login_that_fails_is_told_with_its_reason() -> None:
     assert (finding.level, "535 5.7.8" in finding.message) == ("critical", True)
 
 
+TRIP = {"seconds": 0.7, "signed": True, "dkim": "pass", "dmarc": "pass", "spam": False}
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "word"),
+    [
+        ({}, "ok", "0.7 s"),
+        ({"error": "a mail was taken and did not arrive"}, "critical", "did not arrive"),
+        ({"signed": False}, "critical", "not signed"),
+        ({"dkim": "fail", "dmarc": "none"}, "critical", "dkim=fail"),
+        ({"dmarc": "none"}, "critical", "dmarc=none"),
+        # A host that is shut in for a rehearsal can ask nobody.
+        ({"dkim": "temperror", "dmarc": ""}, "warning", "could not be seen"),
+        ({"spam": True}, "warning", "spam"),
+        ({"seconds": 28}, "warning", "28 s"),
+    ],
+)
+def test_what_became_of_a_mail_is_judged(change: dict[str, object], level: str, word: str) -> None:
+    finding = probes.judge_trip(0, json.dumps(TRIP | change))
+    assert (finding.level, word in finding.message) == (level, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "level", "word"),
+    [
+        ({"waited": 60}, "ok", "on its way"),
+        ({"waited": 7200, "dkim": "pass", "dmarc": "pass"}, "warning", "120 min"),
+        ({"waited": None, "dkim": "pass", "dmarc": "pass", "seconds": 9}, "ok", "9 s"),
+        ({"waited": None, "dkim": "fail", "dmarc": "pass", "seconds": 9}, "critical", "dkim=fail"),
+        ({"waited": None, "dkim": "", "dmarc": "", "seconds": 9}, "ok", "does not say"),
+    ],
+)
+def test_an_echo_is_judged(said: dict[str, object], level: str, word: str) -> None:
+    finding = probes.judge_echo(0, json.dumps(said))
+    assert (finding.level, word in finding.message) == (level, True)
+
+
+def test_results_are_read_from_whoever_wrote_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On the host it lies beside the program whose functions it uses.
+    monkeypatch.setitem(sys.modules, "mailhost", mailhost)
+    trip = importlib.import_module("roles.mail.files.trip")
+    ours = b"Authentication-Results: mail.a.example; dkim=pass header.d=a.example; dmarc=pass\r\n"
+    forged = b"Authentication-Results: mail.a.example; dkim=pass; dmarc=pass\r\n"
+    fail = b"Authentication-Results: mail.a.example;\r\n\tdkim=fail (bad); dmarc=fail\r\n"
+    other = b"Authentication-Results: mx.b.example; dkim=pass; dmarc=pass\r\n"
+    end = b"Subject: x\r\n\r\nbody\r\n"
+    assert trip.judged_by(other + ours + end, "mail.a.example") == {"dkim": "pass", "dmarc": "pass"}
+    # The first one is the server's; what stands below came with the mail.
+    assert trip.judged_by(fail + forged + end, "mail.a.example")["dkim"] == "fail"
+    assert trip.judged_by(other + end, "mail.a.example") == {"dkim": "", "dmarc": ""}
+    # What an echo tells stands in its text; its own headers are about its own mail.
+    answer = ours + b"\r\nYou sent:\r\n" + fail
+    assert trip.quoted(answer) == {"dkim": "fail", "dmarc": "fail"}
+
+
+def test_what_a_copy_had_in_its_queue_waits_without_alarm() -> None:
+    queue = {"waiting": 3, "oldest_s": 90_000, "why": "", "held_s": 60}
+    assert probes.judge_queue(0, json.dumps(queue)).level == "ok"
+    late = probes.judge_queue(0, json.dumps({**queue, "held_s": 5 * 3600}))
+    assert (late.level, "let-out" in late.message) == ("warning", True)
+
+
 def test_the_limit_counts_recipients_within_an_hour(tmp_path: Path) -> None:
     counts = limit.open_counts(str(tmp_path))
     now = 1_000_000.0
@@ -274,7 +338,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "domains": ["atelier.example"], "mailboxes": {"contact@atelier.example":
         {"name": "Contact", "quota": None}},
         "aliases": {"bureau@atelier.example": ["contact@atelier.example"]},
-        "system": "releve-probe@atelier.example", "quota": 1000, "host": "mail.atelier.example",
+        "system": "releve-probe@atelier.example", "quota": 1000,
+        "trip": "releve-trip@atelier.example", "host": "mail.atelier.example",
     }))  # fmt: skip
     for name, path in (("FACTS", facts), ("DATABASE", tmp_path / "accounts.sqlite"),
                        ("BOXES", tmp_path / "boxes"), ("PROBE", tmp_path / "probe"),
@@ -482,7 +547,11 @@ def test_a_role_mailbox_that_left_the_inventory_is_closed_and_kept(server: Path)
     mailhost.settled(())
     with sqlite3.connect(mailhost.DATABASE) as found:
         rows = dict(found.execute("SELECT address, active FROM account"))
-    assert rows == {"contact@atelier.example": 0, "releve-probe@atelier.example": 1}
+    assert rows == {
+        "contact@atelier.example": 0,
+        "releve-probe@atelier.example": 1,
+        "releve-trip@atelier.example": 1,
+    }
 
 
 def test_a_copy_holds_what_members_have_and_nothing_that_passes() -> None:
