@@ -102,6 +102,21 @@ def settings_text(service: Service, inventory: Inventory) -> str:
     return json.dumps(values, ensure_ascii=False, indent=2) + "\n"
 
 
+def begun(service: Service) -> Step:
+    """Fetching the code has begun, beside what else a deploy has to do: it takes longest of all.
+    `code` waits for its end, and does it itself when it failed."""
+    known = code(service)
+    return Step(
+        f"Etherpad's code for {service.id} is on its way",
+        f'systemctl is-active -q -- "releve-fetch-${{1##*/}}" || {known.check}',
+        # With what a session of root's has around it.
+        "program=$2 root=$1; shift 2; systemd-run --quiet --collect -E HOME "
+        '-p EnvironmentFile=-/etc/environment --unit="releve-fetch-${root##*/}" '
+        '-- "$program" "$root" "$@"',
+        known.arguments,
+    )
+
+
 def code(service: Service) -> Step:
     """The code, fetched only where it is missing or another version is wanted."""
     source = etherpad.settings(service).source

@@ -26,6 +26,8 @@ def install(service: Service, inventory: Inventory) -> None:  # noqa: ARG001
         name=f"{service.id}: user and database",
     )
     ops.place(items=configuration.installed(service), name=f"{service.id}: folder and unit")
+    if ops.also("configure"):
+        debian.ensure(wanted=(configuration.begun(service),), name=f"{service.id}: code, begun")
 
 
 def configure(service: Service, inventory: Inventory) -> None:

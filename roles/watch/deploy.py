@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from pyinfra.api.command import QuoteString, StringCommand
@@ -32,11 +32,18 @@ for old in source-*; do [ "$old" = "source-$2" ] || rm -rf -- "$old"; done"""
 # made where it stays; it counts when the link names it. Python compiles what is used when it is
 # used first, which is a part of all that is installed.
 _INSTALL = """set -eu; cd /usr/local/lib/releve/watch
+exec 9>/run/lock/releve-watch-venv; flock 9
+[ "$(readlink venv || :)" != "venv-$2" ] || exit 0
 rm -rf -- "venv-$2"; python3 -m venv "venv-$2"
 "venv-$2/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
  --no-compile --no-deps --require-hashes -r "$1"
 ln -sfnT -- "venv-$2" venv
 for old in venv-*; do [ "$old" = "venv-$2" ] || rm -rf -- "$old"; done"""
+
+# $3 the script that does it, once: begun here, waited for or done again by whoever runs it next.
+_BEGIN = """systemctl is-active -q releve-watch-venv || \\
+ systemd-run --quiet --collect -E HOME -p EnvironmentFile=-/etc/environment \\
+ --unit=releve-watch-venv -- sh -c "$3" version "$1" "$2\""""
 
 
 def install(host: Host, inventory: Inventory) -> None:
@@ -55,9 +62,10 @@ def install(host: Host, inventory: Inventory) -> None:
         kind="source", script=_UNPACK, file="source.tar.gz", digest=_short(archive),
         name="Unpack the checks",
     )  # fmt: skip
+    # It takes a while, and nothing needs it before the first check.
     _version(
-        kind="venv", script=_INSTALL, file="requirements.txt", digest=_short(pinned),
-        name="Dependencies of the checks",
+        kind="venv", script=_BEGIN, file="requirements.txt", digest=_short(pinned),
+        name="Dependencies of the checks, begun", more=(_INSTALL,),
     )  # fmt: skip
 
 
@@ -96,7 +104,11 @@ def configure(host: Host, inventory: Inventory) -> None:
 
 
 def activate(host: Host, inventory: Inventory) -> None:
-    """Queue the cron entry."""
+    """Queue the end of the installation, and the cron entry."""
+    _version(
+        kind="venv", script=_INSTALL, file="requirements.txt",
+        digest=_short(source.requirements().encode()), name="Dependencies of the checks",
+    )  # fmt: skip
     ops.place(
         items=[ops.File("/etc/cron.d/releve-checks", cron(host, inventory))],
         name="The checks, regularly",
@@ -117,7 +129,7 @@ def _short(data: bytes) -> str:
 
 @operation()
 def _version(
-    kind: str, script: str, file: str, digest: str
+    kind: str, script: str, file: str, digest: str, more: Sequence[str] = ()
 ) -> Generator[StringCommand, None, None]:
     """Run `script` unless the link `kind` names this version already."""
     link = f"{HOME}/{kind}"
@@ -127,5 +139,5 @@ def _version(
     ops.note("diff", path="", text=f"{kind} of the checks: version {digest}")
     yield StringCommand(
         "sh -c", QuoteString(script), "version", QuoteString(f"{HOME}/{file}"), digest,
-        _timeout=900,
+        *map(QuoteString, more), _timeout=900,
     )  # fmt: skip
