@@ -33,6 +33,7 @@ from .repository import (
     _NO_REPOSITORY,
     _REPLACED,
     connected,
+    full_here,
     gate,
     need_repository,
     own_epoch,
@@ -121,7 +122,8 @@ def _dump(at: Root, part: Part, dump: Mapping[str, Any], still: Still) -> None:
         with os.fdopen(handle, "wb") as file:
             done = run(dump["save"], stdout=file, timeout=6 * 3600, tick=still.watch)
             if done.code != 0:
-                raise Failed(f"its database {dump['name']} could not be saved: {done.said()}")
+                why = full_here(done.err.decode(errors="replace"), folder) or done.said()
+                raise Failed(f"its database {dump['name']} could not be saved: {why}")
             file.flush()
             os.fsync(file.fileno())
         part.manifest["dumps"][dump["name"]] = {

@@ -8,7 +8,8 @@ import os
 import re
 import time
 
-from .common import Busy, Failed, Root, iso, parse_iso, read_text
+from .common import Busy, Failed, Root, human, iso, parse_iso, read_text
+from .contents import free_bytes
 from .processes import Done, Launched, run
 
 TYPE_CHECKING = False  # typing's own would have it loaded
@@ -46,6 +47,9 @@ _FULL = (
     "the disk of the repository host is full. Prune (`releve backup prune`) or enlarge it; what "
     "was saved before is untouched"
 )
+
+# What the program that gathers on a YunoHost server says begins so.
+_GATHERING = "YunoHost gathered nothing"
 
 _NO_REPOSITORY = "there is no repository here"
 
@@ -93,6 +97,10 @@ _REASONS = (
 def reason(text: str) -> str:
     """Given what restic or ssh complained, say it so that a person knows what to do."""
     low = text.lower()
+    own = text.find(f"Fatal: {_GATHERING}")
+    if own >= 0:
+        # It ran on this host, and says itself what was wrong here.
+        return text[own + len("Fatal: ") :].splitlines()[0]
     lines = [x.strip() for x in text.splitlines() if x.strip() and not x.startswith("{")]
     for sign, meaning in _REASONS:
         if sign in low:
@@ -101,6 +109,23 @@ def reason(text: str) -> str:
     # A panic or a failed upload ends with the lines of a call stack; the reason stands before.
     fatal = [x for x in lines if x.startswith(("Fatal:", "panic:"))]
     return " / ".join(fatal[-2:] or lines[-3:])[:600] or "restic said nothing"
+
+
+# Bytes. Less is no room: what is broken off may have given a little back.
+_ROOM = 64 * 2**20
+
+
+def full_here(text: str, place: str, needed: int = 0) -> str:
+    """What to say when something that writes to `place`, on this host, complained that a disk is
+    full, and it is that one; "" when it is not. `needed`: bytes that were still to come."""
+    free = free_bytes(place)
+    if "no space left on device" not in text.lower() or free > max(_ROOM, needed):
+        return ""
+    missing = f" and {human(needed - free)} more are needed" if needed > free else ""
+    return (
+        f"the disk of this host that holds {place} is full: {human(free)} are free{missing}. Make "
+        "room on that disk, and run this again"
+    )
 
 
 def restic_failed(done: Done, what: str) -> NoReturn:

@@ -10,7 +10,7 @@ import time
 from .backup import backup
 from .common import Busy, Failed, Root, iso, read_json, remove_tree, say, write, write_json
 from .epoch import mark_serving, refuse_when_fenced
-from .repository import choose, need_repository, own_epoch, snapshots
+from .repository import choose, full_here, need_repository, own_epoch, snapshots
 from .restoring import Restoring, find_canaries
 
 TYPE_CHECKING = False  # typing's own would have it loaded
@@ -142,10 +142,9 @@ def restore(
     try:
         it.fetch(chosen["id"], manifest)
     except OSError as error:
+        why = full_here(str(error), it.home) or f"{error.strerror} ({error.filename or it.home})"
         _clear(it)
-        raise Failed(
-            f"{service}: {error.strerror} ({error.filename}); nothing was changed"
-        ) from None
+        raise Failed(f"{service}: {why}. What is here was not changed") from None
     except Busy:
         raise
     except Failed as error:

@@ -25,7 +25,7 @@ from .contents import free_bytes, tally
 from .lock import progress
 from .placing import Way, discard, move, own_by_name
 from .processes import Done, json_of, run, start, stop
-from .repository import need_repository, own_epoch, restic_argv, restic_failed
+from .repository import full_here, need_repository, own_epoch, restic_argv, restic_failed
 
 TYPE_CHECKING = False  # typing's own would have it loaded
 if TYPE_CHECKING:
@@ -316,6 +316,8 @@ class Restoring:
             stop(process)
         code = process.wait()
         listening.join(10)
+        if full := full_here(complaints.decode(errors="replace"), self.home):
+            raise Failed(f"{path} of snapshot {snapshot[:8]} could not be read whole: {full}")
         if code != 0 or broken or not came["bytes"]:
             restic_failed(
                 Done(code, b"", bytes(complaints) or broken.encode()),
@@ -357,6 +359,9 @@ class Restoring:
                 raise
             done = Done(1, b"", b"")
         if done.code != 0:
+            to_come = total - (before - free_bytes(tree))
+            if full := full_here(complaints.decode(errors="replace"), tree, to_come):
+                raise Failed(f"snapshot {snapshot[:8]} could not be read whole: {full}")
             restic_failed(
                 Done(done.code, b"", bytes(complaints)),
                 f"snapshot {snapshot[:8]} could not be read whole",

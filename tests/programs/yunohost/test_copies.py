@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,38 @@ def test_nothing_gathered_is_nothing_saved(house: House) -> None:
     refused = house.site.agent("backup", code=1)
     assert "already exists" in refused["error"]
     assert house.clean()
+
+
+@pytest.fixture
+def small(house: House) -> Iterator[list[str]]:
+    """YunoHost's own folder has a small disk. The command that fills it."""
+    place = house.root / "home/yunohost.backup"
+    place.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "none", place], check=True)
+    yield ["sh", "-c", 'cat /dev/zero > "$1/filler" 2>/dev/null; :', "fill", str(place)]
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_disk_that_gets_full_meanwhile_is_told_as_what_it_is(
+    house: House, small: list[str]
+) -> None:
+    host = house.site
+    whole = host.agent("backup")["snapshot"]
+    place = house.root / "home/yunohost.backup"
+    databases = house.root / "var/lib/mysql"
+    databases.mkdir(parents=True)
+    (databases / "ibdata1").write_bytes(os.urandom(2_000_000))
+    host.plan["services"]["blog"]["quiesce"] = [{"do": small, "undo": ["true"], "at_most": 60}]
+    said = host.agent("backup", code=1)["error"]
+    assert f"the disk of this host that holds {place} became full" in said
+    assert "up to 2.0 MB" in said
+    assert "2.0 MB may be missing" in said
+    assert "repository" not in said
+    (place / "filler").unlink()
+    host.plan["services"]["blog"]["quiesce"] = []
+    host.plan["services"]["blog"]["restore"]["stop"] = [small]
+    failed = host.agent("restore", "--service=blog", f"--snapshot={whole}", "--replace", code=1)
+    assert f"the disk of this host that holds {place} became full" in failed["error"]
 
 
 def test_another_operation_is_waited_for_before_anything_stands_still(house: House) -> None:
