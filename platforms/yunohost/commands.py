@@ -712,16 +712,18 @@ def app_setting_delete(app: str, key: str, timeout: int = LOCK_TIMEOUT) -> Argv:
     return _write(timeout, "app", "setting", _is("app", app), _is("setting", key), "--delete")
 
 
-def app_config_set(app: str, key: str, value: str, timeout: int = LOCK_TIMEOUT) -> Argv:
-    """One value of an app's config panel."""
-    return _write(
-        timeout, "app", "config", "set", _is("app", app), _is("setting", key), *_option("-v", value)
-    )
+def app_config_set_panel(
+    app: str, panel: str, args: str, file: str = "", timeout: int = LOCK_TIMEOUT
+) -> Argv:
+    """Several values of one panel of an app, such as "main". `args` as `arguments.encoded` makes
+    them, `file` holds more, as YAML; what neither names stays.
 
-
-def app_config_ask(app: str, key: str, timeout: int = LOCK_TIMEOUT) -> Argv:
-    """Set a secret of an app's config panel: YunoHost asks for it on a terminal, once."""
-    return _write(timeout, "app", "config", "set", _is("app", app), _is("setting", key))
+    Never one value alone: YunoHost crashes on one that another one shows (`visible`), and an app's
+    script may count on all that its panel holds (my_webapp does; both seen on 12.1.25).
+    """
+    given = (*(_option("--args", args) if args else ()), *(("--args-file", file) if file else ()))
+    where = (_is("app", app), _is("setting", panel))
+    return _write(timeout, "app", "config", "set", *where, *given)
 
 
 # --- Backup ----------------------------------------------------------------------------------

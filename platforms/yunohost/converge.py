@@ -25,7 +25,7 @@ from platforms.yunohost.server import (
     bare,
     port_id,
 )
-from platforms.yunohost.steps import INSTALL, CannotConverge, Obstacle, Step
+from platforms.yunohost.steps import INSTALL, VALUES, CannotConverge, Obstacle, Step
 from platforms.yunohost.wanted import Value, Wanted, WantedApp, WantedOperator, password_of
 
 
@@ -499,17 +499,25 @@ def _panel(app: WantedApp, server: Server) -> Iterator[Step]:
             for key in app.panel
             if (last := key.rpartition(".")[2]) in settings
         }
-    for key, value, before in _changed(app.panel, known):
-        secret = is_secret(value)
+    changed: dict[str, list[tuple[str, Value, str]]] = {}
+    for one in _changed(app.panel, known):
+        changed.setdefault(one[0].partition(".")[0], []).append(one)
+    for panel, values in changed.items():
+        told = [
+            f"{key}: "
+            + ("set to a secret" if is_secret(v) else f"{before or '(unknown)'} → {as_text(v)}")
+            for key, v, before in values
+        ]
+        secrets = {_last(key): _secret_of(v) for key, v, _ in values if is_secret(v)}
+        plain = [(_last(key), as_text(v)) for key, v, _ in values if not is_secret(v)]
         yield Step(
-            f"app {app.instance} {key}",
-            f"~ app {app.instance}: {key}: "
-            + ("set to a secret" if secret else f"{before or '(unknown)'} → {as_text(value)}"),
-            commands.app_config_ask(app.instance, key)
-            if secret
-            else commands.app_config_set(app.instance, key, as_text(value)),
+            f"app {app.instance} {panel}",
+            f"~ app {app.instance}: {', '.join(told)}",
+            commands.app_config_set_panel(
+                app.instance, panel, encoded(plain), VALUES if secrets else ""
+            ),
             "apps",
-            prompts=(_secret_of(value),) if secret else (),
+            values=secrets,
         )
 
 

@@ -7,6 +7,7 @@ server is looked at and compared, since YunoHost's own word for success is not e
 
 from __future__ import annotations
 
+import json
 import secrets as random
 import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -36,7 +37,7 @@ from platforms.yunohost.errors import YunohostError, checked, classify
 from platforms.yunohost.looking import Looked, Question
 from platforms.yunohost.obstacles import obstacles, strangers, unsaved
 from platforms.yunohost.server import QUESTIONS, Server, panel_question, read
-from platforms.yunohost.steps import CannotConverge, Step
+from platforms.yunohost.steps import VALUES, CannotConverge, Step
 from platforms.yunohost.wanted import Wanted
 from tools.age import AgeError
 
@@ -417,8 +418,15 @@ def task(step: Step) -> Task:
     saved now. Raise what saving raises."""
     values = {name: password(name, passwords.new) for name in step.secrets}
     answers = tuple(values[name] for name in step.prompts) if step.prompts else None
-    command = Command(step.argv, answers)
-    return Task(step.text.strip(), (command,), hide=tuple(values.values()), timeout=step.timeout)
+    file = {key: values[name] for key, name in step.values.items()}
+    return Task(
+        step.text.strip(),
+        (Command(step.argv, answers),),
+        # JSON is YAML.
+        files={VALUES.strip("{}"): json.dumps(file)} if file else {},
+        hide=tuple(values.values()),
+        timeout=step.timeout,
+    )
 
 
 @operation()

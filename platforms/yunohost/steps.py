@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Area: TypeAlias = Literal["settings", "domains", "people", "apps", "system"]
@@ -12,13 +12,18 @@ Area: TypeAlias = Literal["settings", "domains", "people", "apps", "system"]
 USUAL, INSTALL = 1200, 5400
 
 
+# Stands in an argv for the file with a step's values.
+VALUES = "{values}"
+
+
 @dataclass(frozen=True)
 class Step:
     """One command that changes a server.
 
     `name` is the same in each run for the same change; `text` is what a person reads: + new,
     ~ changed, - taken away. `prompts`: names of secrets to type at a local terminal, in the
-    order in which the command asks. `timeout` in seconds.
+    order in which the command asks. `values`: option -> name of a secret, which the command reads
+    as YAML in the file VALUES. `timeout` in seconds.
     """
 
     name: str
@@ -28,11 +33,12 @@ class Step:
     stage: Literal["configure", "activate"] = "configure"
     prompts: tuple[str, ...] = ()
     timeout: int = USUAL
+    values: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """The names of the secrets it needs, each once."""
-        return tuple(dict.fromkeys(self.prompts))
+        return tuple(dict.fromkeys((*self.prompts, *self.values.values())))
 
 
 @dataclass(frozen=True)

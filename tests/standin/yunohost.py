@@ -1310,6 +1310,14 @@ def app_config_set(y: Server, a: Any) -> None:
     panel = y.app(a.app).get("panel")
     if not panel:
         raise Failure("No config panel found.")
+    part = {k.rpartition(".")[2]: k for k in panel if k.startswith(f"{a.key}.")}
+    if part and (a.args is not None or a.args_file is not None):
+        given = json.loads(Path(a.args_file).read_text()) if a.args_file else {}
+        for last, value in (given | dict(parse_qsl(a.args or "", keep_blank_values=True))).items():
+            if last in part:
+                panel[part[last]] = value
+        y.success("Config updated as expected")
+        return
     if a.key not in panel:
         raise Failure(f"The filter key '{a.key}' is incorrect.")
     value = a.value

@@ -356,7 +356,9 @@ def _change_url(s: Pretended, words: list[str], options: Options) -> None:
 
 def _app_config(s: Pretended, words: list[str], options: Options) -> None:
     panel = s.panels.setdefault(words[3], {})
-    panel[words[4]] = options["-v"][0] if "-v" in options else "**************"
+    (given,) = options.get("--args", [""])
+    for last, value in parse_qsl(given, keep_blank_values=True):
+        panel[next(k for k in panel if k.startswith(f"{words[4]}.") and k.endswith(last))] = value
 
 
 def _firewall(s: Pretended, words: list[str], options: Options) -> None:

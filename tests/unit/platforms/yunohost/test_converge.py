@@ -437,6 +437,17 @@ def test_panels_are_compared_with_what_the_app_says_else_with_its_settings(tmp_p
     assert "~ app wordpress: main.sftp.with_sftp: no → yes" in steps(
         tmp_path, state, {}, site=service
     )
+    # What another one shows cannot be set without it: both at once, the secret in a file.
+    state.panels["wordpress"] |= {"main.sftp.password": "**************", "other.a.b": "x"}
+    panel = {"main.sftp.with_sftp": True, "main.sftp.password": "secret:p", "other.a.b": "y&z"}
+    document = copy.deepcopy(BASE)
+    document["services"] = {"site": {"role": "app", "host": "monts", **site(panel=panel)}}
+    want = wanted_of(loaded(tmp_path, document))
+    todo = converge(want, state.read(want.accounts, want.panels))
+    one, two = (step for step in todo if step.argv[1:3] == ("app", "config"))
+    assert one.argv[4:9] == ("wordpress", "main", "--args", "with_sftp=yes", "--args-file")
+    assert (dict(one.values), one.secrets) == ({"password": "p"}, ("p",))
+    assert (two.argv[5:8], two.secrets) == (("other", "--args", "b=y%26z"), ())
     state.panels["wordpress"] = {"main.sftp.other": "no"}
     assert "has no such option" in obstacles(tmp_path, state, {}, site=service)
 
