@@ -34,7 +34,7 @@ test: root venv packages lab-packages ## every check and test, those on real hos
 	@make/timed lint $(MAKE) --no-print-directory lint
 	@make/timed "unit and contract tests" $(BIN)/python -m pytest -q -n auto --maxprocesses=4 tests/unit tests/contract
 	@make/timed "tests with real programs" $(BIN)/python -m pytest -q -n auto --maxprocesses=4 tests/programs tests/standin
-	@make/timed "tests on real hosts" $(BIN)/python -m pytest -n 2 --dist loadgroup -m lab tests/lab
+	@make/timed "tests on real hosts" $(BIN)/python -m pytest -n 2 -m lab tests/lab
 
 unit: venv ## the tests that need no host and no root
 	@make/timed "unit and contract tests" $(BIN)/python -m pytest -q -n auto --maxprocesses=4 tests/unit tests/contract

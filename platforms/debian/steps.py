@@ -143,6 +143,7 @@ fi
 
 
 _LOADED = "/var/lib/releve/nginx.loaded"
+_RELOAD = "/usr/local/lib/releve/debian/nginx-reload"
 
 
 def nginx_loaded(domains: Iterable[str]) -> Step:
@@ -153,7 +154,7 @@ def nginx_loaded(domains: Iterable[str]) -> Step:
         "new=$(find -L /etc/nginx/nginx.conf /etc/nginx/conf.d /etc/nginx/sites-enabled "
         '"$@" -newer "$loaded" -print -quit) && [ -z "$new" ]',
         'mkdir -p -m 0700 -- "${1%/*}"; nginx -q -t; : > "$1.now"; systemctl enable -q nginx; '
-        'systemctl reload-or-restart nginx; mv -- "$1.now" "$1"',
+        f'{_RELOAD}; mv -- "$1.now" "$1"',
         (_LOADED, *(names.certificate_paths(d)[0] for d in domains)),
     )
 

@@ -8,8 +8,10 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from lab import Lab, LabError
 from lab.lab import names
@@ -24,15 +26,21 @@ def new_name() -> str:
     return f"test-{os.getpid()}-{next(_numbers)}"
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two test processes share the work (`--dist loadgroup`): one has the house, which takes
-    long to deploy; what boots hosts of its own goes to the other, a module at a time."""
-    for item in items:
-        if "house" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("house"))
-        elif item.get_closest_marker("lab"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+# Modules that boot hosts of their own; all others visit the house.
+_BY_THEMSELVES = {"test_backup", "test_lab", "test_mail", "test_story"}
+
+
+class _ByHosts(LoadScopeScheduling):
+    """Two test processes share the work: one has the house, which takes long to deploy, and the
+    other one module after the other of those that boot hosts of their own."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = Path(nodeid.partition("::")[0]).stem
+        return module if module in _BY_THEMSELVES else "house"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ByHosts(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,39 @@ class Page(NamedTuple):
     body: str
 
 
+def start(*words: object) -> subprocess.Popen[str]:
+    """A `releve` command, under way in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "cli.main", *map(str, words)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=REPO,
+        start_new_session=True,
+    )
+
+
+def releve(*words: object, code: int = 0, timeout: float = 600) -> str:
+    """What a `releve` command says, after it ended with this exit code."""
+    with start(*words) as process:
+        said, _ = process.communicate(timeout=timeout)
+    assert process.returncode == code, f"releve {words}: {process.returncode}\n{said}"
+    return said
+
+
+def evidence(folder: Path) -> tuple[dict[str, Any], str]:
+    """The one JSON file and the one page that a run left."""
+    (data,) = folder.glob("*.json")
+    return json.loads(data.read_text()), data.with_suffix(".html").read_text()
+
+
+def found_marks(proved: dict[str, Any], service: str) -> set[str]:
+    """ "kept", "lost" …, or "run" for the mark of a backup."""
+    words = {mark["run"].partition("-")[0] for mark in proved["canaries"][service]["found"]}
+    return {word if word.isalpha() else "run" for word in words}
+
+
 class House:
     """One lab, deployed and frozen. `reset` brings back the moment it was frozen.
 
@@ -124,24 +157,8 @@ class House:
 
     # --- what people do ---------------------------------------------------------------------
 
-    def start(self, *words: object) -> subprocess.Popen[str]:
-        """A `releve` command, under way in a process group of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-u", "-m", "cli.main", *map(str, words)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=REPO,
-            start_new_session=True,
-        )
-
-    def releve(self, *words: object, code: int = 0, timeout: float = 600) -> str:
-        """What a `releve` command says, after it ended with this exit code."""
-        with self.start(*words) as process:
-            said, _ = process.communicate(timeout=timeout)
-        assert process.returncode == code, f"releve {words}: {process.returncode}\n{said}"
-        return said
+    start = staticmethod(start)
+    releve = staticmethod(releve)
 
     def write(self, mark: str, host: str, services: Sequence[str] = ()) -> None:
         """Write into services as a member would; `marks` finds it again."""

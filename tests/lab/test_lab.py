@@ -255,7 +255,8 @@ _DRIVE = """
 import sys
 from inventories.model import Inventory
 from lab import Lab
-lab = Lab(sys.argv[1], progress=lambda text: print(text, flush=True))
+# In one piece: hosts boot side by side.
+lab = Lab(sys.argv[1], progress=lambda text: print(f"{text}\\n", end="", flush=True))
 inventory = Inventory.model_validate_json(sys.argv[2])
 lab.up(inventory)
 lab.delay("A", 10)

@@ -16,10 +16,9 @@ import pytest
 import roles
 from inventories.model import Host
 from lab import Lab
-from lab.lab import names
 from roles.etherpad import settings as etherpad
 from roles.wordpress import settings as wordpress
-from tests.lab.house import MINUTES, REPO, House
+from tests.lab.house import MINUTES, House, evidence, found_marks
 
 pytestmark = pytest.mark.lab
 
@@ -28,53 +27,7 @@ ELSEWHERE = ("--provider", "Hébergeur du second site", "--datacenter", "NTE")
 GONE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIODxoCB7EBrYiBCLI7Q0rsyjOZzn3I6vgDCtlb2wKqJr gone"
 
 
-def evidence(folder: Path) -> tuple[dict[str, Any], str]:
-    """The one JSON file and the one page that a run left."""
-    (data,) = folder.glob("*.json")
-    return json.loads(data.read_text()), data.with_suffix(".html").read_text()
-
-
-def found_marks(proved: dict[str, Any], service: str) -> set[str]:
-    """ "kept", "lost" …, or "run" for the mark of a backup."""
-    words = {mark["run"].partition("-")[0] for mark in proved["canaries"][service]["found"]}
-    return {word if word.isalpha() else "run" for word in words}
-
-
 # --- the drill -----------------------------------------------------------------------------------
-
-
-def test_the_whole_story_ends_with_every_service_back_elsewhere(
-    new_file: Path, tmp_path: Path, house: House
-) -> None:
-    new_file.write_bytes((REPO / "inventories/lab.toml").read_bytes())
-    said = house.releve(
-        "drill", new_file, "--lab", "--disaster", "--evidence", tmp_path / "evidence"
-    )
-    assert "It worked: every service is back at Hébergeur du second site (NTE)." in said
-    proved, page = evidence(tmp_path / "evidence")
-    assert proved["passed"] is True
-    assert proved["failures"] == []
-    assert proved["who"]
-    for service in ("site", "pad"):
-        # What was written before the copy came back; what came after is seen to be lost.
-        assert found_marks(proved, service) == {"kept", "run"}
-        counts = proved["counts"][service]
-        assert sum(counts["before"].values()) > 0
-        assert counts["before"] == counts["after"]
-        assert proved["versions"][service]["after"]
-        assert set(proved["checks"][service].values()) == {"ok"}
-    assert 0 < proved["rpo"]["seconds"] < proved["rpo"]["target_seconds"]
-    assert 0 < proved["rto"]["seconds"] < proved["rto"]["target_seconds"]
-    waited = [phase["name"] for phase in proved["phases"] if phase["counted"]]
-    assert waited == [
-        "blank", "access", "install", "restore", "configure", "check-address", "activate",
-        "check-after",
-    ]  # fmt: skip
-    assert all(phase["ok"] for phase in proved["phases"])
-    assert "Cela a fonctionné." in page
-    assert "It worked." in page
-    assert "http-equiv" not in page
-    assert f"drill-{new_file.stem}" not in names()
 
 
 _STATE = (
