@@ -21,6 +21,7 @@ import pytest
 import roles
 from deploy import everything
 from lab import Lab
+from recovery.wording import COUNTS
 from roles.mail import places
 from tests.lab import foreign
 from tests.lab.conftest import MakeLab
@@ -480,7 +481,7 @@ def test_a_lost_host_comes_back_on_the_next_debian(post: Post, tmp_path: Path) -
     )
     assert "It worked" in said
     for name, count in counts.items():
-        assert f"{count} of {count} {name}" in said
+        assert f"{count} of {count} {COUNTS[name][0]}" in said
     post.host = "poste-new"
     assert post.sh("dovecot --version").startswith("2.4")
     # The same passwords, the same mails under the same numbers, the same key.
