@@ -95,10 +95,16 @@ def _call(lab: Lab, inventory: Inventory, lost: str, machine: str) -> None:
 
 
 def _other_datacenter(inventory: Inventory, host: Host) -> Host:
-    """A host in another datacenter than `host`, whose provider takes over in the rehearsal."""
-    for other in inventory.hosts.values():
-        if other.datacenter != host.datacenter:
+    """A host in another datacenter than `host`, whose provider takes over in the rehearsal: if
+    there is one, not where the copies are. One fire would take both from then on, and the next
+    deploy would refuse that."""
+    others = [o for o in inventory.hosts.values() if o.datacenter != host.datacenter]
+    repository = inventory.repositories.get(host.repository or "")
+    for other in others:
+        if repository is None or other.datacenter != repository.datacenter:
             return other
+    if others:
+        return others[0]
     raise UsageError(f"every host is in {host.datacenter}: there is nowhere else to rehearse")
 
 

@@ -17,7 +17,7 @@ def test_the_whole_story_ends_with_every_service_back_elsewhere(
 ) -> None:
     new_file.write_bytes((REPO / "inventories/lab.toml").read_bytes())
     said = releve("drill", new_file, "--lab", "--disaster", "--evidence", tmp_path / "evidence")
-    assert "It worked: every service is back at Hébergeur du second site (NTE)." in said
+    assert "It worked: every service is back at Hébergeur du troisième site (PAR)." in said
     proved, page = evidence(tmp_path / "evidence")
     assert proved["passed"] is True
     assert proved["failures"] == []
