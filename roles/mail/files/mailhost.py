@@ -66,11 +66,10 @@ ASIDE = Path("/srv/mail/boxes/.removed")
 OUTWARD = Path("/var/lib/releve-mail/outward")
 SPOOL = Path("/var/spool/postfix")
 # What rspamd has learned, and of which mails.
-SCRATCH = Path("/var/lib/releve-mail")
 FILTER = Path("/var/lib/rspamd")
 LEARNED = ("spam.sqlite", "ham.sqlite", "learn_cache.sqlite")
 LMTP = "/var/spool/postfix/private/dovecot-lmtp"
-OWNER, READERS = "vmail", "mailaccounts"
+OWNER, READERS, FILTERER = "vmail", "mailaccounts", "_rspamd"
 PROBES, TRIP = "releve-probe", "releve-trip"
 FOLDER, KEPT = ".Releve", 5
 SYSTEM = "system"
@@ -125,6 +124,34 @@ def answer(value: Any) -> None:
 
 def run(argv: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def as_user(name: str, do: Callable[[], Any]) -> Any:
+    """What `do` returns (as JSON), done by a process of this user. In folders that are a user's
+    own, root would follow whatever links it laid there. Raise ToolError with what went wrong."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            user = pwd.getpwnam(name)
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+            said = {"value": do()}
+            sys.stdout.flush()
+        except BaseException as error:  # whatever it was, the parent goes on, and nobody else
+            said = {"error": str(error) or type(error).__name__}
+        with os.fdopen(writing, "w", encoding="utf-8") as pipe:
+            json.dump(said, pipe)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    said = json.loads(text or '{"error": "it was ended"}')
+    if "error" in said:
+        raise ToolError(f"as {name}: {said['error']}")
+    return said["value"]
 
 
 def facts() -> dict[str, Any]:
@@ -263,14 +290,18 @@ def remove(rest: Sequence[str]) -> None:
         share_with_dovecot(found)
     run(["doveadm", "auth", "cache", "flush", address])
     run(["doveadm", "kick", address])
-    box, kept = BOXES / domain / local, ""
-    if box.exists():
-        # Whoever gets this address one day must not find another's mail there.
-        ASIDE.mkdir(mode=0o700, exist_ok=True)
-        shutil.chown(ASIDE, OWNER, OWNER)
-        kept = str(ASIDE / f"{address}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-        box.rename(kept)
-    shutil.rmtree(INDEXES / domain / local, ignore_errors=True)
+
+    def aside() -> str:
+        box, kept = BOXES / domain / local, ""
+        if box.exists():
+            # Whoever gets this address one day must not find another's mail there.
+            ASIDE.mkdir(mode=0o700, exist_ok=True)
+            kept = str(ASIDE / f"{address}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+            box.rename(kept)
+        shutil.rmtree(INDEXES / domain / local, ignore_errors=True)
+        return kept
+
+    kept = as_user(OWNER, aside)
     aliases = sorted(a for a, to in facts()["aliases"].items() if address in to)
     answer({"address": address, "kept": kept, "aliases": aliases})
 
@@ -308,24 +339,20 @@ def listed(_: Sequence[str]) -> None:
 # --- who reads a role mailbox ------------------------------------------------------------------
 
 
-def owned(path: Path, text: str) -> None:
-    """Write a file of Dovecot's in one step."""
+def put_file(path: Path, text: str) -> None:
+    """Write a file in one step, in a folder that is made when it is not there."""
+    made_folder(path.parent)
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
-    # The folder is not root's own: nothing that somebody laid there is written through.
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        shutil.chown(handle, OWNER, OWNER)
+    new.write_text(text, encoding="utf-8")
     new.replace(path)
 
 
 def made_folder(path: Path) -> None:
-    """A folder of Dovecot's, with those above it."""
+    """A folder for its owner alone, with those above it."""
     if not path.exists():
         made_folder(path.parent)
         path.mkdir(mode=0o700)
-        shutil.chown(path, OWNER, OWNER)
 
 
 def wanted_rights(found: sqlite3.Connection) -> dict[Path, str]:
@@ -354,15 +381,19 @@ def says(path: Path, text: str) -> bool:
 
 
 def share_with_dovecot(found: sqlite3.Connection) -> None:
-    for path, text in wanted_rights(found).items():
-        if not text and path != SHARED:
+    rights = wanted_rights(found)
+
+    def write() -> None:
+        for path, text in rights.items():
+            if not text and path != SHARED:
+                path.unlink(missing_ok=True)
+            elif not says(path, text):
+                put_file(path, text)
+        # A new folder gets a copy of the rights of its time, which would outlive them.
+        for path in BOXES.glob("*/*/Maildir/.*/dovecot-acl"):
             path.unlink(missing_ok=True)
-        elif not says(path, text):
-            made_folder(path.parent)
-            owned(path, text)
-    # A new folder gets a copy of the rights of its time, which would outlive them.
-    for path in BOXES.glob("*/*/Maildir/.*/dovecot-acl"):
-        path.unlink(missing_ok=True)
+
+    as_user(OWNER, write)
 
 
 def share(rest: Sequence[str]) -> None:
@@ -814,20 +845,10 @@ def rule_file(home: Path) -> Path:
 
 def keep_rule(file: Path, text: str) -> None:
     """Write a rule into an account's folder, and put it in force unless another one is."""
-    home = file.parent.parent
-    owner = pwd.getpwnam(OWNER)
-    for folder in (home.parent, home, home / "sieve"):
-        if not folder.exists():
-            folder.mkdir(mode=0o700)
-            os.chown(folder, owner.pw_uid, owner.pw_gid)
-    new = file.with_suffix(".new")
-    new.write_text(text)
-    os.chown(new, owner.pw_uid, owner.pw_gid)
-    new.replace(file)
-    active = home / ".dovecot.sieve"
+    put_file(file, text)
+    active = file.parent.parent / ".dovecot.sieve"
     if not active.is_symlink():
         active.symlink_to(f"sieve/{file.name}")
-        os.lchown(active, owner.pw_uid, owner.pw_gid)
 
 
 def plant(rest: Sequence[str]) -> None:
@@ -838,19 +859,26 @@ def plant(rest: Sequence[str]) -> None:
         raise ToolError("a run is named by letters, digits and . _ : - and its time is ISO 8601")
     address = facts()["system"]
     home = home_of(address)
-    kept = [mark["run"] for mark, _ in marks(home)][: KEPT - 1]
-    keep_rule(rule_file(home), rule_text([run_id, *kept]))
+
+    def rule() -> None:
+        kept = [mark["run"] for mark, _ in marks(home)][: KEPT - 1]
+        keep_rule(rule_file(home), rule_text([run_id, *kept]))
+
+    def there() -> bool:
+        found = marks(home)
+        for _, file in found[KEPT:]:
+            file.unlink(missing_ok=True)
+        return {"run": run_id, "at": at} in [mark for mark, _ in found]
+
+    as_user(OWNER, rule)
     deliver(
         address,
         f"Relève {run_id}",
         f"Relève: written by the backup run {run_id} at {at}. It may be deleted.",
         f"X-Releve-Run: {run_id}\nX-Releve-At: {at}\n",
     )
-    there = marks(home)
-    if {"run": run_id, "at": at} not in [mark for mark, _ in there]:
+    if not as_user(OWNER, there):
         raise ToolError("the mail was taken, but the rule did not put it into its folder")
-    for _, file in there[KEPT:]:
-        file.unlink(missing_ok=True)
     answer({"run": run_id, "at": at})
 
 
@@ -866,11 +894,15 @@ def find(_: Sequence[str]) -> None:
         answer([])
         return
     home = home_of(row["address"])
-    try:
-        rule = rule_file(home).read_text()
-    except OSError:
-        rule = ""
-    answer([mark for mark, _ in marks(home) if f'"{mark["run"]}"' in rule])
+
+    def both() -> list[dict[str, str]]:
+        try:
+            rule = rule_file(home).read_text()
+        except OSError:
+            return []
+        return [mark for mark, _ in marks(home) if f'"{mark["run"]}"' in rule]
+
+    answer(as_user(OWNER, both))
 
 
 def sample(_: Sequence[str]) -> None:
@@ -887,7 +919,8 @@ def sample(_: Sequence[str]) -> None:
             )
     rule = 'require ["fileinto", "mailbox"];\nif header :contains "Subject" "union" {\n'
     home = home_of(reader)
-    keep_rule(home / "sieve" / "tri.sieve", f'{rule}    fileinto :create "Réunions";\n}}\n')
+    rule += '    fileinto :create "Réunions";\n}\n'
+    as_user(OWNER, lambda: keep_rule(home / "sieve" / "tri.sieve", rule))
     before = len(delivered(home))
     letters = {"Réunion d’équipe": "Budget, accueil, été. ☀", "Marché de Noël": "Le vin chaud."}
     with smtplib.SMTP_SSL(
@@ -946,11 +979,15 @@ def accounts_load(_: Sequence[str]) -> None:
 
 def learned_save(_: Sequence[str]) -> None:
     """As they are at one moment each: rspamd goes on learning meanwhile."""
+    as_user(FILTERER, learned_out)
+
+
+def learned_out() -> None:
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as made:
         for name in LEARNED:
             if not (FILTER / name).exists():
                 continue
-            with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+            with tempfile.TemporaryDirectory(dir=FILTER) as folder:
                 copy = Path(folder, name)
                 with (
                     contextlib.closing(sqlite3.connect(FILTER / name, timeout=20)) as there,
@@ -966,6 +1003,10 @@ def learned_save(_: Sequence[str]) -> None:
 def learned_load(_: Sequence[str]) -> None:
     """rspamd, which has them open, is started again after a restore."""
     run(["systemctl", "stop", "rspamd.service"])
+    as_user(FILTERER, learned_in)
+
+
+def learned_in() -> None:
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as saved:
         for member in saved:
             file = saved.extractfile(member)
@@ -974,9 +1015,9 @@ def learned_load(_: Sequence[str]) -> None:
             for rest_of in ("-wal", "-shm", "-journal"):
                 Path(f"{FILTER / member.name}{rest_of}").unlink(missing_ok=True)
             new = FILTER / f"{member.name}.new"
-            with new.open("wb") as written:
-                shutil.copyfileobj(file, written)
-            shutil.chown(new, "_rspamd", "_rspamd")
+            new.unlink(missing_ok=True)
+            with new.open("wb") as made:
+                shutil.copyfileobj(file, made)
             new.chmod(0o640)
             new.replace(FILTER / member.name)
 

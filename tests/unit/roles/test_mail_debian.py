@@ -347,6 +347,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                        ("ASIDE", tmp_path / "boxes/.removed")):  # fmt: skip
         monkeypatch.setattr(mailhost, name, path)
     monkeypatch.setattr(mailhost.shutil, "chown", lambda *_: None)
+    monkeypatch.setattr(mailhost, "as_user", lambda _user, do: do())
     (tmp_path / "boxes").mkdir()
     return tmp_path
 
@@ -511,7 +512,6 @@ def test_what_was_learned_of_spam_comes_back(
     server: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     monkeypatch.setattr(mailhost, "FILTER", server)
-    monkeypatch.setattr(mailhost, "SCRATCH", server)
     monkeypatch.setattr(mailhost, "run", lambda *_: None)
     with sqlite3.connect(server / "spam.sqlite") as learned:
         learned.execute("CREATE TABLE tokens (token INTEGER)")
