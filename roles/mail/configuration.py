@@ -34,6 +34,7 @@ PACKAGES = (
 )
 POP3 = "dovecot-pop3d"
 RSPAMD_OVERRIDE = "/etc/rspamd/override.d/options.inc"
+RSPAMD_RULES = "/etc/rspamd/rspamd.local.lua"
 _HERE = Path(__file__).parent
 _FOLDERS = (("Drafts", "Drafts"), ("Sent", "Sent"), ("Junk", "Junk"), ("Trash", "Trash"),
             ("Archive", "Archive"))  # fmt: skip
@@ -42,7 +43,8 @@ _SUBMISSION = (
     "smtpd_sasl_auth_enable=yes",
     "smtpd_client_restrictions=",
     "smtpd_helo_restrictions=",
-    "smtpd_sender_restrictions=reject_sender_login_mismatch",
+    "{ smtpd_sender_restrictions = reject_sender_login_mismatch, "
+    "check_sender_access inline:{ {<> = 554 5.7.1 Mails of members have a sender} } }",
     "smtpd_relay_restrictions=permit_sasl_authenticated,reject",
     "{ smtpd_recipient_restrictions = reject_non_fqdn_recipient, "
     "check_policy_service unix:private/limit, permit_sasl_authenticated, reject }",
@@ -306,7 +308,8 @@ def rspamd(service: Service, inventory: Inventory, key: str) -> tuple[Item, ...]
     files = {
         "dkim_signing.conf": (
             "enabled = true;\nsign_authenticated = true;\nsign_local = true;\n"
-            # What reaches us from elsewhere is never signed as ours.
+            # What reaches us from elsewhere is never signed as ours. Members may have addresses in
+            # several domains: whose From: it is, is looked at before (rspamd.local.lua).
             'sign_inbound = false;\nallow_username_mismatch = true;\nuse_domain = "header";\n'
             "try_fallback = false;\nuse_esld = false;\nuse_redis = false;\n"
             f"domain {{\n{domains}}}\n"
@@ -335,6 +338,8 @@ def rspamd(service: Service, inventory: Inventory, key: str) -> tuple[Item, ...]
         "fuzzy_check.conf": "enabled = false;\n",
         "logging.inc": 'type = "syslog";\nfacility = "mail";\nlevel = "notice";\n',
         "actions.conf": actions,
+        # What a domain asks for when somebody else writes in its name.
+        "dmarc.conf": 'actions {\n    quarantine = "add_header";\n    reject = "reject";\n}\n',
         "milter_headers.conf": (
             'use = ["authentication-results", "spam-header", "x-spam-level"];\n'
             "routines {\n"
@@ -351,6 +356,15 @@ def rspamd(service: Service, inventory: Inventory, key: str) -> tuple[Item, ...]
         *(_file(f"{local}/{name}", head + text) for name, text in files.items()),
         # Whoever else is in a private network is a stranger, too. In local.d a list would be added
         # to the one that is there.
+        _file(
+            RSPAMD_RULES,
+            _text(
+                "rspamd.local.lua.j2",
+                service,
+                inventory,
+                ours=dict.fromkeys((*mail.domains(service, inventory), service.domain)),
+            ),
+        ),
         _file(RSPAMD_OVERRIDE, f'{head}local_addrs = ["127.0.0.0/8", "::1"];\n'),
         File(places.DKIM_KEY, key.encode(), 0o640, group="_rspamd", secret=True),
     )
@@ -369,11 +383,13 @@ RSPAMD_FILES = (
             "fuzzy_check.conf",
             "logging.inc",
             "actions.conf",
+            "dmarc.conf",
             "milter_headers.conf",
             "rbl.conf",
         )
     ),
     RSPAMD_OVERRIDE,
+    RSPAMD_RULES,
     places.DKIM_KEY,
 )
 

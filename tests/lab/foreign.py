@@ -103,6 +103,15 @@ class Foreign:
         )
         return self.sh('exec python3 -c "$@"', script, server, sender, to, HOST)
 
+    def hands_in(self, server: str, to: str, mail: str) -> str:
+        """What another server answers to a whole mail that comes from here, from its person."""
+        script = (
+            "import smtplib, sys; s = smtplib.SMTP(sys.argv[1], 25, sys.argv[4], timeout=20); "
+            "s.ehlo(); s.mail(sys.argv[2]); s.rcpt(sys.argv[3]); "
+            "print(s.data(sys.argv[5].encode())); s.quit()"
+        )
+        return self.sh('exec python3 -c "$@"', script, server, PERSON, to, HOST, mail)
+
     def received(self, subject: str, seconds: float = 30) -> Message:
         """The mail with this subject that its person got, once it is there."""
         deadline = time.monotonic() + seconds
