@@ -5,8 +5,9 @@ The order is that of a rebuild: software, data, set-up, checks, and only then th
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from recovery.phases import Progress
 from recovery.steps import NEWEST, Choice
 from roles.base.server import wanted_of
 from tools import ssh
-from tools.ssh import SshError
+from tools.ssh import CommandError, SshError
 
 
 def chosen(inventory: Inventory, names: Sequence[str], to_host: str) -> tuple[str, ...]:
@@ -94,11 +95,12 @@ def restore(
         first = steps.restore(host, duties, progress, replace(choice, unless_live=True))
         found |= {name: one for name, one in first.items() if not one.live}
     found |= steps.restore(host, services, progress, choice)
-    if url is not None:
-        _move_address(file, inventory.services[services[0]], url, progress)
-        _check(file, services, host, progress)
-    else:
-        _set_up(file, services, host, progress, limit)
+    with _telling_what_waits(inventory, host, services):
+        if url is not None:
+            _move_address(file, inventory.services[services[0]], url, progress)
+            _check(file, services, host, progress)
+        else:
+            _set_up(file, services, host, progress, limit)
     steps.let_out(file, host.id, services)
     if choice.replace and save:
         # Else the newest copy would be that of what was just replaced.
@@ -247,14 +249,52 @@ def _move(
         _say_where(file, services, before)
         progress(f"{file}: {moving} is on {before.id} as before")
         raise
-    _set_up(file, services, host, progress)
-    _name(file, services, host, progress)
-    steps.let_out(file, host.id, services)
-    progress(
-        f"{moving} still runs on {before.id} too, where nobody comes any more; what was written "
-        "there after the copy was made is there only."
-    )
+    with _telling_what_waits(inventory, host, services):
+        _set_up(file, services, host, progress)
+        _name(file, services, host, progress)
+    _leave(file, inventory, services, before, host, progress)
     return found
+
+
+def _leave(
+    file: Path,
+    inventory: Inventory,
+    services: Sequence[str],
+    before: Host,
+    host: Host,
+    progress: Progress,
+) -> None:
+    """Let what came back reach others once nothing of it does so from where it was."""
+    stopped = [s.id for s, one in steps.restores(inventory, before, services) if one.leave]
+    try:
+        steps.leave(inventory, before, services)
+    except (SshError, CommandError) as error:
+        said = str(error).rstrip(".")
+        progress(
+            f"{', '.join(stopped)} could not be stopped on {before.id}: {said}."
+            + steps.waiting(inventory, host, services)
+        )
+    else:
+        steps.let_out(file, host.id, services)
+    running = [name for name in services if name not in stopped]
+    for names, what in ((running, "still runs on {} too"), (stopped, "is stopped on {}")):
+        if names:
+            progress(
+                f"{', '.join(names)} {what.format(before.id)}, where nobody comes any more; what "
+                "was written there after the copy was made is there only."
+            )
+
+
+@contextlib.contextmanager
+def _telling_what_waits(
+    inventory: Inventory, host: Host, services: Sequence[str]
+) -> Iterator[None]:
+    """What fails within leaves what came back unable to reach others: say so."""
+    try:
+        yield
+    except RecoveryError as error:
+        said = steps.waiting(inventory, host, services)
+        raise RecoveryError(f"{str(error).rstrip('.')}.{said}" if said else str(error)) from error
 
 
 def _say_where(file: Path, services: Sequence[str], host: Host) -> None:

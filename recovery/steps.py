@@ -5,6 +5,7 @@ Each looks at what is there, so running one again after it was cut off continues
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +23,12 @@ from deploy import run as deploying
 from deploy.report import Report
 from inventories.access import ssh_target
 from inventories.load import digest
-from inventories.model import Host, Inventory
+from inventories.model import Host, Inventory, Service
 from platforms.yunohost import commands
 from recovery.errors import RecoveryError, UsageError
 from recovery.evidence import Evidence, Kind, Mark, Place, ServiceEvidence, operator
 from recovery.phases import Progress, Stopwatch, now
-from roles.interface import Absent, Argv
+from roles.interface import Absent, Argv, Restore
 from roles.registry import SERVICES
 from tools import ssh
 
@@ -235,18 +236,50 @@ def activate(file: Path, host_id: str, progress: Progress) -> None:
         raise RecoveryError("The names could not all be moved: " + " / ".join(text.dns(done.zones)))
 
 
+def restores(
+    inventory: Inventory, host: Host, services: Sequence[str]
+) -> tuple[tuple[Service, Restore], ...]:
+    """How each of `services` comes back on `host`, as far as it does. Pure."""
+    found = []
+    for name in services:
+        service = inventory.services[name]
+        restore = SERVICES[service.role].on[host.platform].restore
+        if not isinstance(restore, Absent):
+            found.append((service, restore(service, inventory)))
+    return tuple(found)
+
+
 def let_out(file: Path, host_id: str, services: Sequence[str]) -> None:
     """Let what came back reach others, now that nobody else serves in these names.
 
     Raise SshError, CommandError: until it is done, it waits."""
     inventory = roles.load(file)
     host = inventory.hosts[host_id]
-    commands: list[Argv] = []
-    for name in services:
-        service = inventory.services[name]
-        restore = SERVICES[service.role].on[host.platform].restore
-        if not isinstance(restore, Absent):
-            commands += restore(service, inventory).let_out
+    commands = [a for _, one in restores(inventory, host, services) for a in one.let_out]
+    _run(host, commands)
+
+
+def leave(inventory: Inventory, before: Host, services: Sequence[str]) -> None:
+    """Have services that moved away from `before` reach nobody from there any more.
+
+    Raise SshError, CommandError."""
+    commands = [a for _, one in restores(inventory, before, services) for a in one.leave]
+    _run(before, commands)
+
+
+def waiting(inventory: Inventory, host: Host, services: Sequence[str]) -> str:
+    """What to tell people when services came back on `host` and nobody let them out. Pure."""
+    found = [(s.id, one.let_out) for s, one in restores(inventory, host, services) if one.let_out]
+    if not found:
+        return ""
+    how = "; ".join(shlex.join(argv) for _, commands in found for argv in commands)
+    return (
+        f" What {', '.join(name for name, _ in found)} had to send when another machine's copy was "
+        f"made waits until somebody says that nobody else sends it. On {host.id}: {how}"
+    )
+
+
+def _run(host: Host, commands: Sequence[Argv]) -> None:
     if commands:
         with ssh.session(ssh_target(host)) as session:
             for argv in commands:

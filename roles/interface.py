@@ -231,13 +231,15 @@ class Restore:
 
     `let_out`: when names lead here and the machine that had them was told to stop. Until then
     nothing of what came back may reach anybody, such as mails that waited in a queue; a rehearsal
-    never comes so far.
+    never comes so far. `leave`: on a host that serves on and that this service moved away from,
+    before that; what would otherwise go on reaching others from there.
     """
 
     stop: tuple[Argv, ...] = ()
     prepare: tuple[Argv, ...] = ()
     accept: tuple[Argv, ...] = ()
     let_out: tuple[Argv, ...] = ()
+    leave: tuple[Argv, ...] = ()
 
 
 @dataclass(frozen=True)

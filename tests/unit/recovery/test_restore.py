@@ -52,6 +52,52 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+MAIL = """
+[hosts.poste]
+platform = "debian"
+address = "127.0.0.1"
+port = 1
+host_key = "KEY"
+provider = "here"
+datacenter = "here"
+[services.courriel]
+role = "mail"
+host = "poste"
+url = "https://mail.example.org"
+"""
+
+
+def test_mails_wait_while_the_host_they_moved_from_might_send_them(file: Path) -> None:
+    key = roles.load(file).hosts["monts"].host_key or ""
+    file.write_text(file.read_text() + MAIL.replace("KEY", key))
+    inventory = roles.load(file)
+    before = inventory.hosts["poste"]
+    said: list[str] = []
+    # Neither answers here: letting mails out would raise.
+    restore._leave(file, inventory, ["courriel"], before, before, said.append)
+    assert said[0].startswith("courriel could not be stopped on poste: ")
+    assert "waits until somebody says" in said[0]
+    assert "mailhost.py let-out" in said[0]
+    # What nobody sends from there goes on as it did.
+    said.clear()
+    restore._leave(file, inventory, ["site"], inventory.hosts["monts"], before, said.append)
+    assert said == [
+        "site still runs on monts too, where nobody comes any more; what was written there after "
+        "the copy was made is there only."
+    ]
+
+
+def test_what_fails_after_the_data_is_back_says_that_mails_wait(file: Path) -> None:
+    key = roles.load(file).hosts["monts"].host_key or ""
+    file.write_text(file.read_text() + MAIL.replace("KEY", key))
+    inventory = roles.load(file)
+    with (
+        pytest.raises(RecoveryError, match=r"^Not well\. What courriel .* let-out$"),
+        restore._telling_what_waits(inventory, inventory.hosts["poste"], ["courriel"]),
+    ):
+        raise RecoveryError("Not well.")
+
+
 def test_an_address_that_a_service_cannot_have_is_not_left_in_the_inventory(file: Path) -> None:
     service = roles.load(file).services["site"]
     said: list[str] = []
