@@ -84,7 +84,9 @@ def restore(service: Service, inventory: Inventory) -> Restore:
             ("find", places.INDEXES, "-mindepth", "1", "-delete"),
             ("sh", "-c", _START, "start", places.FACTS, *reversed(places.UNITS)),
             units_of_host.RELOAD_NGINX,
+            ("rm", "-f", places.LOADING),
         ),
+        leave=(("systemctl", "disable", "--now", "--quiet", *places.UNITS[:2]),),
         let_out=(program("let-out"),),
     )
 

@@ -27,6 +27,8 @@ INDEXES = "/var/lib/releve-mail/index"
 SHARED = "/var/lib/releve-mail/shared/map"
 # Where mails to others go (transport(5)): empty, or that they wait.
 OUTWARD = "/var/lib/releve-mail/outward"
+# What was in the queue when a restore began, for as long as it can be given up.
+LOADING = "/var/lib/releve-mail/loading"
 LIMITS = "/var/lib/releve-mail/limit"
 # rspamd's controller, and what it has learned.
 LEARN = "/run/rspamd/releve.sock"

@@ -123,11 +123,12 @@ def judge_queue(exit_code: int, stdout: str) -> Finding:
             return Finding("ok", f"{waiting} mails wait until this server has taken its place")
         return Finding(
             "warning",
-            f"{waiting} mails wait since the restore {held // 3600} h ago, because the old server "
-            "might send them, too: run `releve rebuild` once more. If there is no old server, on "
-            "the host: python3 /usr/local/lib/releve/mail/mailhost.py let-out",
+            f"{waiting} mails wait since a copy of another machine came back here {held // 3600} h "
+            "ago, because that one might send them, too: run the same rebuild or restore "
+            "once more, to its end. If there is no other machine, on the host: "
+            f"python3 {places.PROGRAM} let-out",
         )
-    because = f" Most are told: {why}" if why else ""
+    because = f" Most often the other side says: {why}" if why else ""
     if oldest is not None and oldest > VERY_LATE:
         return Finding(
             "critical",
@@ -201,7 +202,11 @@ def judge_reverse(exit_code: int, stdout: str) -> Finding:
             "mails. It is set in the provider's panel, not in DNS.",
         )
     if silent or not addresses:
-        return Finding("warning", f"nobody answers what {', '.join(silent)} is called")
+        return Finding(
+            "warning",
+            f"DNS did not answer: the reverse name (PTR) of {', '.join(silent)} could not be "
+            "looked at",
+        )
     return Finding("ok", f"the server's addresses are called {name}")
 
 
@@ -235,11 +240,13 @@ def judge_doors(exit_code: int, stdout: str) -> Finding:
     """Judge `mailhost.py doors`: what strangers may do."""
     try:
         said = json.loads(stdout)
+        if said.get("error"):
+            return Finding("critical", f"Postfix could not be asked: {str(said['error'])[:300]}")
         found = {key: bool(said[key]) for key in ("relay", "submits", "auth", "plain", "taken")}
         encrypted = bool(said["tls"])
         login = bool(said["login"])
-    except (ValueError, KeyError, TypeError):
-        return Finding("critical", f"Postfix does not answer at its own address (exit {exit_code})")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Finding("critical", f"nobody could ask Postfix (exit {exit_code})")
     if found["relay"] or found["submits"]:
         return Finding(
             "critical",
@@ -303,9 +310,11 @@ def judge_echo(exit_code: int, stdout: str) -> Finding:
             return Finding("warning", f"the echo could not be asked: {str(said['error'])[:300]}")
         waited = None if said["waited"] is None else int(said["waited"])
         found = {key: str(said[key]) for key in ("dkim", "dmarc") if key in said}
-        seconds = int(said.get("seconds", 0))
+        seconds, held = int(said.get("seconds", 0)), bool(said.get("held"))
     except (ValueError, KeyError, TypeError, AttributeError):
         return Finding("unknown", f"the echo could not be asked (exit {exit_code})")
+    if held:
+        return Finding("ok", "mails to others wait since a restore: the echo is not asked")
     if waited is not None and waited > ECHO_LATE:
         return Finding(
             "warning",

@@ -183,6 +183,18 @@ def test_members_write_to_each_other_and_to_a_role(post: Post) -> None:
             pytest.raises(smtplib.SMTPRecipientsRefused, match="not owned"),
         ):
             smtp.sendmail(false, [ALICE], b"Subject: faux\n\n")
+    # Nor in the header, which is what people see.
+    for false in (BOB, f"{ALICE}, {BOB}"):
+        with (
+            post.door.submit(ALICE, PASSWORDS[ALICE], port=587) as smtp,
+            pytest.raises(smtplib.SMTPDataError, match="another than the one"),
+        ):
+            smtp.sendmail(ALICE, [BOB], letter(false, BOB, "faux").as_bytes())
+    with post.door.submit(ALICE, PASSWORDS[ALICE]) as smtp:
+        liste = f"alice+liste@{DOMAIN}"
+        smtp.sendmail(liste, [BOB], letter(ALICE, BOB, "d'une liste").as_bytes())
+        smtp.mail("")
+        assert smtp.rcpt(BOB)[0] == 554
 
 
 def test_others_believe_our_mails_and_we_look_at_theirs(post: Post) -> None:
@@ -195,6 +207,19 @@ def test_others_believe_our_mails_and_we_look_at_theirs(post: Post) -> None:
     post.voisin.send(ALICE, "de dehors")
     mail = post.door.wait_for(ALICE, PASSWORDS[ALICE], "de dehors")
     assert {"dkim=none", "spf=pass"} <= believed(mail.get_all("Authentication-Results"))
+
+
+# What every filter takes for spam.
+GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+
+
+def test_whoever_pretends_to_be_one_of_us_and_spam_are_no_mail_for_the_inbox(post: Post) -> None:
+    server = "mail.atelier.example"
+    forged = letter(CONTACT, ALICE, "votre mot de passe").as_string()
+    assert "250" in post.voisin.hands_in(server, ALICE, forged)
+    post.door.wait_for(ALICE, PASSWORDS[ALICE], "votre mot de passe", folder="Junk")
+    spam = letter(PERSON, ALICE, "offre", GTUBE).as_string()
+    assert "554" in post.voisin.hands_in(server, ALICE, spam)
 
 
 def test_strangers_are_let_in_nowhere(post: Post) -> None:
@@ -212,6 +237,8 @@ def test_strangers_are_let_in_nowhere(post: Post) -> None:
             assert not smtp.has_extn("auth")
             code, _ = smtp.docmd("AUTH", "PLAIN AGEAYg==")
             assert code >= 500
+            if port == 587:
+                assert smtp.mail(ALICE)[0] == 530  # STARTTLS first
     # Nothing listens where reading would begin without encryption.
     assert not re.search(r":(?:143|110)\s", post.sh("ss -ltn"))
 

@@ -26,6 +26,7 @@ accounts-save, accounts-load    the accounts as SQL, on standard output, from st
 learned-save, learned-load      what members taught the filter, as a tar archive
 queue-save, queue-load          the queue as a tar archive. What was loaded stays here
 let-out                 mails to others may leave: nobody else sends them any more
+closed                  exit 0 when strangers may do nothing here that only members may
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ import smtplib
 import socket
 import sqlite3
 import ssl
+import stat
 import subprocess
 import sys
 import tarfile
@@ -52,7 +54,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from email.header import Header
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 FACTS = Path("/etc/releve/mail.json")
 PROBE = Path("/etc/releve/mail-probe")
@@ -65,11 +67,17 @@ ASIDE = Path("/srv/mail/boxes/.removed")
 # transport(5): empty, or that mails to others wait.
 OUTWARD = Path("/var/lib/releve-mail/outward")
 SPOOL = Path("/var/spool/postfix")
+# The mails of others' queues that came with a copy: MACHINE-ID QUEUE-ID; the newest that many.
+CAME, MANY = Path("/var/lib/releve-mail/came"), 100_000
+# There while a restore is under way that loads a queue: what was here before.
+LOADING = Path("/var/lib/releve-mail/loading")
+MACHINE = Path("/etc/machine-id")
 # What rspamd has learned, and of which mails.
 FILTER = Path("/var/lib/rspamd")
 LEARNED = ("spam.sqlite", "ham.sqlite", "learn_cache.sqlite")
 LMTP = "/var/spool/postfix/private/dovecot-lmtp"
 OWNER, READERS, FILTERER = "vmail", "mailaccounts", "_rspamd"
+POSTFIX = "postfix"
 PROBES, TRIP = "releve-probe", "releve-trip"
 FOLDER, KEPT = ".Releve", 5
 SYSTEM = "system"
@@ -122,8 +130,12 @@ def answer(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
-def run(argv: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+def run(
+    argv: Sequence[str], timeout: float = 60, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv, capture_output=True, text=True, timeout=timeout, check=False, input=given
+    )
 
 
 def as_user(name: str, do: Callable[[], Any]) -> Any:
@@ -607,10 +619,26 @@ def unverified() -> ssl.SSLContext:
     return context
 
 
+def own_address() -> str:
+    """An address of this host that is no more trusted than any other's: one that the inventory
+    has, or, where that is a router's (NAT) that may not answer from within, the one that mails
+    leave from."""
+    addresses: list[str] = facts()["addresses"]
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family) as tried, contextlib.suppress(OSError):
+            tried.bind((address, 0))
+            return address
+    family = socket.AF_INET6 if ":" in addresses[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as way:
+        way.connect((addresses[0], 9))  # (sends nothing)
+        return str(way.getsockname()[0])
+
+
 def strangers() -> dict[str, object]:
     """Asked at this host's own address, which is no more trusted than any other."""
     known = facts()
-    address = known["addresses"][0]
+    address = own_address()
     found: dict[str, object] = {}
     with smtplib.SMTP(address, 25, known["host"], timeout=20) as door:
         door.ehlo()
@@ -637,19 +665,33 @@ def strangers() -> dict[str, object]:
 
 
 def doors(_: Sequence[str]) -> None:
-    answer(strangers())
+    try:
+        answer(strangers())
+    except (OSError, smtplib.SMTPException) as error:
+        answer({"error": f"ports 25 and 587 at {own_address()}: {error or type(error).__name__}"})
 
 
 def is_closed(_: Sequence[str]) -> None:
-    """Exit 0 when no stranger may do what only members may."""
-    found = strangers()
+    """Exit 0 when no stranger may do what only members may. Postfix is stopped otherwise, until a
+    deploy finds that it is right: what stands open for an hour is on block lists for weeks."""
+    try:
+        found = strangers()
+    except (OSError, smtplib.SMTPException) as error:
+        raise ToolError(
+            f"whether strangers may send through this server could not be looked at: port 25 or "
+            f"587 at {own_address()}: {error or type(error).__name__}"
+        ) from None
     wrong = []
     if found["relay"] or found["submits"]:
         wrong.append("anybody can send to the world through this server")
     if found["auth"] or found["plain"] or found["taken"]:
         wrong.append("passwords are taken without encryption")
     if wrong:
-        raise ToolError("; ".join(wrong) + ". Nothing was activated.")
+        run(["systemctl", "disable", "--now", "postfix.service"])
+        raise ToolError(
+            "; ".join(wrong) + ". Postfix was stopped, other servers try again for days. Whatever "
+            "changed /etc/postfix: the next deploy writes it anew and starts Postfix"
+        )
 
 
 def login(_: Sequence[str]) -> None:
@@ -736,7 +778,7 @@ def is_reversed(_: Sequence[str]) -> None:
     for address in known["addresses"]:
         names = ask_dns("PTR", address)
         if names is None:
-            print(f"nobody answers what {address} is called (its reverse name)")
+            print(f"DNS did not answer: the reverse name (PTR) of {address} could not be looked at")
         elif known["host"] not in names:
             print(
                 f"the reverse name of {address} is {', '.join(names) or 'not set'}, and should be "
@@ -924,7 +966,7 @@ def sample(_: Sequence[str]) -> None:
     before = len(delivered(home))
     letters = {"Réunion d’équipe": "Budget, accueil, été. ☀", "Marché de Noël": "Le vin chaud."}
     with smtplib.SMTP_SSL(
-        known["addresses"][0], 465, "localhost", timeout=20, context=unverified()
+        own_address(), 465, "localhost", timeout=20, context=unverified()
     ) as door:
         door.login(writer, secret)
         for subject, text in letters.items():
@@ -1022,39 +1064,57 @@ def learned_in() -> None:
             new.replace(FILTER / member.name)
 
 
+# In the order in which a mail passes through them.
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold")
 
 
-def queued() -> Iterator[tuple[str, Path]]:
-    """Every mail in the queue that Postfix has promised to deliver, with the queue's name."""
-    for name in QUEUES:
-        for file in sorted((SPOOL / name).glob("**/*")):
-            with contextlib.suppress(OSError):
-                about = file.lstat()
-                # Postfix gives the right to execute to files that are complete.
-                if file.is_file() and about.st_mode & 0o100:
-                    yield name, file
+def queued() -> dict[str, Path]:
+    """Every mail in the queue that Postfix has promised to deliver, by its name there."""
+    return {file.name: file for name in QUEUES for file in queue_listed(name)}
+
+
+def queue_listed(name: str) -> list[Path]:
+    found = []
+    for file in (SPOOL / name).glob("**/*"):
+        with contextlib.suppress(OSError):
+            about = file.lstat()
+            # Postfix gives the right to execute to files that are complete.
+            if stat.S_ISREG(about.st_mode) and about.st_mode & 0o100:
+                found.append(file)
+    return found
+
+
+def queue_of(file: Path) -> str:
+    return file.relative_to(SPOOL).parts[0]
+
+
+def packed(made: tarfile.TarFile, name: str, data: bytes, at: float = 0) -> None:
+    about = tarfile.TarInfo(name)
+    about.size, about.mode, about.mtime = len(data), 0o700, int(at)
+    made.addfile(about, io.BytesIO(data))
 
 
 def queue_save(_: Sequence[str]) -> None:
+    """A mail moves from queue to queue while they are listed and read: they are listed until two
+    listings say nothing new. What is gone for good was delivered. (A mail of this host's own that
+    is taken out of `maildrop` meanwhile gets another name, and may be there twice.)"""
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as made:
-        about = tarfile.TarInfo("machine")
-        machine = Path("/etc/machine-id").read_bytes()
-        about.size = len(machine)
-        made.addfile(about, io.BytesIO(machine))
-        seen = set()
-        for name, file in queued():
-            # A mail that moved on from one queue to the next meanwhile is there once.
-            if file.name in seen:
-                continue
-            try:
-                data, changed = file.read_bytes(), file.stat().st_mtime
-            except OSError:
-                continue
-            seen.add(file.name)
-            about = tarfile.TarInfo(f"{name}/{file.name}")
-            about.size, about.mode, about.mtime = len(data), 0o700, int(changed)
-            made.addfile(about, io.BytesIO(data))
+        packed(made, "machine", MACHINE.read_bytes())
+        if CAME.exists():
+            packed(made, "came", CAME.read_bytes())
+        saved: set[str] = set()
+        quiet = 0
+        while quiet < 2:
+            there = queued()
+            fresh = sorted(there.keys() - saved)
+            quiet = 0 if fresh else quiet + 1
+            for name in fresh:
+                try:
+                    data, at = there[name].read_bytes(), there[name].stat().st_mtime
+                except FileNotFoundError:
+                    continue  # the next listing says where it is now
+                saved.add(name)
+                packed(made, f"{queue_of(there[name])}/{name}", data, at)
 
 
 # Where nobody answers: mails wait, whoever wrote them, and members may go on writing. (With
@@ -1086,50 +1146,104 @@ def let_out(_: Sequence[str]) -> None:
         run(["postqueue", "-f"])
 
 
+def came_before() -> list[str]:
+    """Each mail that ever came here with a copy: the machine that had it in its queue, its name."""
+    return CAME.read_text(encoding="ascii").splitlines() if CAME.exists() else []
+
+
+def say_came(known: Sequence[str]) -> None:
+    remember(CAME, "".join(f"{line}\n" for line in known[-MANY:]))
+
+
+def remember(path: Path, text: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(text, encoding="ascii")
+    new.replace(path)
+
+
 def queue_load(_: Sequence[str]) -> None:
-    """On another machine than it was saved on, each mail comes back and is sent. On the same one
-    the queue never went away, and what it lacks of the copy was delivered since: sending that
-    again would be wrong. Nothing leaves this host until `let-out`: the one it was saved on may
-    still be sending the same mails, and in a rehearsal it does."""
-    came = 0
+    """On another machine than it was saved on, each mail comes back and is sent, if it did not come
+    back before: then it was sent. On the same one the queue never went away, and what it lacks of
+    the copy was delivered since. Nothing leaves this host until `let-out`: the one it was saved on
+    may still be sending the same mails, and in a rehearsal it does.
+
+    A restore that goes wrong loads what was here before: what came with it goes again."""
     # Where it has never run, its folders are not there yet.
     checked_folders = run(["postfix", "check"])
     if not (SPOOL / "hold").is_dir():
         raise ToolError(f"postfix check: {checked_folders.stderr.strip()[-200:]}")
-    owner = pwd.getpwnam("postfix")
-    here = Path("/etc/machine-id").read_bytes()
+    here = MACHINE.read_text(encoding="ascii").strip()
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as saved:
-        for member in saved:
+        first = saved.next()
+        file = saved.extractfile(first) if first and first.name == "machine" else None
+        if file is None:
+            raise ToolError("this is not what queue-save writes")
+        machine = file.read().decode("ascii").strip()
+        if machine == here:
+            queue_undone()
+            print("the queue is this machine's own: it stays as it is", file=sys.stderr)
+            return
+        known = dict.fromkeys(came_before())
+        if not LOADING.exists():
+            held = held_since() is not None
+            remember(LOADING, json.dumps([held, sorted(queued()), list(known)]))
+        say_outward(HELD)
+        came = 0
+        while (member := saved.next()) is not None:
             file = saved.extractfile(member)
-            if file is None:
-                continue
-            if member.name == "machine":
-                if file.read() == here:
-                    print("the queue is this machine's own: it stays as it is", file=sys.stderr)
-                    return
-                say_outward(HELD)
-                continue
             name, _, queue_id = member.name.partition("/")
-            if name not in QUEUES or not re.fullmatch(r"[A-Za-z0-9]{6,40}", queue_id):
+            if member.name == "came" and file is not None:
+                # What that machine had got from one before it.
+                known |= dict.fromkeys(file.read().decode("ascii").splitlines())
+                continue
+            right = name in QUEUES and re.fullmatch(r"[A-Za-z0-9]{6,40}", queue_id)
+            if file is None or not right:
                 raise ToolError(f"{member.name!r} is no mail of a queue")
-            place = SPOOL / ("hold" if name == "hold" else
-                             "maildrop" if name == "maildrop" else "incoming")  # fmt: skip
-            target = place / queue_id
-            # Not complete for Postfix until it is.
-            handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "wb") as written:
-                shutil.copyfileobj(file, written)
-                written.flush()
-                os.fsync(written.fileno())
-            os.utime(target, (member.mtime, member.mtime))
-            os.chown(target, owner.pw_uid, owner.pw_gid)
-            target.chmod(0o700)
+            if f"{machine} {queue_id}" in known:
+                continue
+            enqueue(name, queue_id, file, member.mtime)
+            known[f"{machine} {queue_id}"] = None
             came += 1
+    # Before they get other names: killed here, it loads none of them again.
+    say_came(list(known))
     # Names hold a number of the file on the disk that it came from.
     done = run(["postsuper", "-s"], 600)
     if done.returncode != 0:
         raise ToolError(f"postsuper: {done.stderr.strip()[-200:]}")
     print(f"{came} mails are in the queue again", file=sys.stderr)
+
+
+def enqueue(name: str, queue_id: str, file: IO[bytes], at: float) -> None:
+    """Put a mail into a queue of Postfix, which did not run meanwhile."""
+    owner = pwd.getpwnam(POSTFIX)
+    place = SPOOL / (name if name in ("hold", "maildrop") else "incoming")
+    # The folder is not root's own: nothing that somebody laid there is written through. What is
+    # there under that name came half-way in an attempt before.
+    target = place / queue_id
+    target.unlink(missing_ok=True)
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as made:
+        shutil.copyfileobj(file, made)
+        made.flush()
+        os.utime(handle, (at, at))
+        os.fchown(handle, owner.pw_uid, owner.pw_gid)
+        # Complete for Postfix from now on.
+        os.fchmod(handle, 0o700)
+        os.fsync(handle)
+
+
+def queue_undone() -> None:
+    """Take back what a restore loaded that was given up, if one was."""
+    if not LOADING.exists():
+        return
+    held, before, known = json.loads(LOADING.read_text(encoding="ascii"))
+    fresh = sorted(queued().keys() - set(before))
+    if fresh:
+        run(["postsuper", "-d", "-"], 600, "".join(f"{name}\n" for name in fresh))
+    say_came(known)
+    if not held:
+        say_outward("")
+    LOADING.unlink()
 
 
 VERBS: dict[str, tuple[int, Callable[[Sequence[str]], None]]] = {

@@ -143,7 +143,7 @@ def submit(address: str, user: str, password: str, to: str, token: str) -> None:
 
 def there_and_back(user: str, password: str) -> dict[str, Any]:
     known = mailhost.facts()
-    address, host = str(known["addresses"][0]), str(known["host"])
+    address, host = mailhost.own_address(), str(known["host"])
     token = f"trip{secrets.token_hex(12)}"
     began = time.monotonic()
     deadline = began + AT_MOST
@@ -167,8 +167,7 @@ def there_and_back(user: str, password: str) -> dict[str, Any]:
 
 def echo(user: str, password: str, to: str) -> dict[str, Any]:
     """Read the answer to the mail that is on its way; send another one when it is time."""
-    known = mailhost.facts()
-    address = str(known["addresses"][0])
+    address = mailhost.own_address()
     now = time.time()
     with REMEMBERED.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -188,14 +187,15 @@ def echo(user: str, password: str, to: str) -> dict[str, Any]:
         }
         waited = None if last.get("answered") or not last else round(now - last["sent"])
         # What a rehearsal sends would never arrive, and nothing of it may.
-        if mailhost.held_since() is None and (last.get("to") != to or now - last["sent"] > EVERY):
+        held = mailhost.held_since() is not None
+        if not held and (last.get("to") != to or now - last["sent"] > EVERY):
             token = f"echo{secrets.token_hex(12)}"
             submit(address, user, password, to, token)
             kept = before if last.get("to") == to else {}
             last = {**kept, "to": to, "token": token, "sent": now}
         file.truncate(0)
         file.write(json.dumps(last))
-    return {"waited": waited, **before}
+    return {"waited": waited, "held": held, **before}
 
 
 def main(words: Sequence[str]) -> int:

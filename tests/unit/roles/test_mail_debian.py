@@ -221,9 +221,10 @@ DOORS = {
         ({"taken": True}, "critical", "without encryption"),
         ({"tls": False}, "warning", "STARTTLS"),
         ({"login": False}, "critical", "587"),
+        ({"error": "Connection refused"}, "critical", "Connection refused"),
     ],
 )
-def test_doors_that_stand_open_are_told(change: dict[str, bool], level: str, word: str) -> None:
+def test_doors_that_stand_open_are_told(change: dict[str, object], level: str, word: str) -> None:
     finding = probes.judge_doors(0, json.dumps(DOORS | change))
     assert finding.level == level
     assert word in finding.message
@@ -274,6 +275,7 @@ def test_what_became_of_a_mail_is_judged(change: dict[str, object], level: str, 
     ("said", "level", "word"),
     [
         ({"waited": 60}, "ok", "on its way"),
+        ({"waited": 7200, "held": True}, "ok", "wait since a restore"),
         ({"waited": 7200, "dkim": "pass", "dmarc": "pass"}, "warning", "120 min"),
         ({"waited": None, "dkim": "pass", "dmarc": "pass", "seconds": 9}, "ok", "9 s"),
         ({"waited": None, "dkim": "fail", "dmarc": "pass", "seconds": 9}, "critical", "dkim=fail"),
