@@ -1,10 +1,11 @@
 """How an Etherpad shows that it lives: its own health page where it has one, a pad read back
-from the database, and its service on the host. Everything here is pure."""
+from the database, and its service on the host. Everything here is pure, but for a random name."""
 
 # ruff: noqa: ARG001 (the interface gives every function the same arguments)
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 
 from inventories.model import Inventory, Service
@@ -12,8 +13,9 @@ from roles.etherpad.settings import unit
 from roles.interface import Finding, HttpProbe, InsideProbe, OutsideProbe, Record, TlsProbe
 from roles.records import address_records
 
-# Reading any pad asks the database, whether it exists or not; this one need not exist.
-PROBE_PAD = "releve-probe"
+# Reading a pad asks the database, whether it exists or not; these do not, and reading one makes
+# none. Each look takes another name: what Etherpad has read once, it remembers.
+PROBE_PADS = "releve-probe-"
 
 
 def judge_page(status: int, headers: Mapping[str, str], body: bytes) -> Finding:
@@ -70,7 +72,7 @@ def outside(service: Service, inventory: Inventory) -> tuple[OutsideProbe, ...]:
         TlsProbe("tls", service.domain, service.port),
         HttpProbe("https", f"{url}/", judge_page),
         HttpProbe("health", f"{url}/health", judge_health),
-        HttpProbe("pad", f"{url}/p/{PROBE_PAD}/export/txt", judge_pad),
+        HttpProbe("pad", f"{url}/p/{PROBE_PADS}{os.urandom(6).hex()}/export/txt", judge_pad),
     )
 
 
