@@ -48,15 +48,16 @@ class News:
 
 def news(state: State, channel: Channel, after: int, now: float) -> News:
     """What `channel` must be told: problems that are new to it, or grew worse, and were there
-    `after` times in a row; recoveries that held as long. Nothing twice."""
+    `after` times in a row, that bad or worse; recoveries that held as long. Nothing twice."""
     bad: list[Bad] = []
     well: list[Well] = []
     for check, memory in state.checks.items():
         told = channel.told.get(check)
         if memory.level in PROBLEMS:
-            worse = told is None or ORDER.index(memory.level) < ORDER.index(told)
-            if worse and memory.bad >= after and _patient_enough(check, memory, now):
-                bad.append(Bad(check, memory.level, memory.message, memory.since))
+            held = next((level for level in PROBLEMS if memory.bad.get(level, 0) >= after), None)
+            worse = held and (told is None or ORDER.index(held) < ORDER.index(told))
+            if held and worse and _patient_enough(check, memory, now):
+                bad.append(Bad(check, held, memory.message, memory.since))
         elif told is not None and memory.well >= after:
             well.append(Well(check, now - channel.began.get(check, now)))
     bad.sort(key=lambda item: ORDER.index(item.level))

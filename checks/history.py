@@ -7,20 +7,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from checks.result import PROBLEMS, Level, Result
 from tools.files import replace_file
+
+VERSION = 2
 
 
 @dataclass
 class Memory:
     """One check: how often in a row it was bad or well, and since when it is bad (seconds since
-    1970, 0 when it is well)."""
+    1970, 0 when it is well). `bad`: problem -> how often in a row it was that bad or worse."""
 
     level: Level
     message: str
-    bad: int = 0
+    bad: dict[Level, int] = field(default_factory=dict)
     well: int = 0
     since: float = 0.0
 
@@ -45,28 +47,37 @@ class State:
     disks: dict[str, dict[str, list[tuple[float, float]]]] = field(default_factory=dict)
 
 
+def as_bad(level: Level) -> tuple[Level, ...]:
+    """The problems that a check of this level has: its own, and all that are less bad."""
+    return PROBLEMS[PROBLEMS.index(level) :] if level in PROBLEMS else ()
+
+
 def remember(state: State, results: Iterable[Result], now: float) -> None:
     """Count a run's results into the state.
 
     What was skipped keeps what was known of it: not looking is no recovery. Checks that no
     longer exist are forgotten.
     """
-    found = list(results)
     kept: dict[str, Memory] = {}
-    for result in found:
+    for result in results:
         before = state.checks.get(result.id)
-        if result.level == "skipped":
-            if before:
-                kept[result.id] = before
-            continue
-        memory = Memory(result.level, result.message)
-        if result.level in PROBLEMS:
-            memory.bad = before.bad + 1 if before else 1
-            memory.since = before.since if before and before.since else now
-        else:
-            memory.well = before.well + 1 if before else 1
-        kept[result.id] = memory
+        if result.level != "skipped":
+            kept[result.id] = counted(before, result, now)
+        elif before:
+            kept[result.id] = before
     state.checks = kept
+
+
+def counted(before: Memory | None, result: Result, now: float) -> Memory:
+    """What is known of a check after one more result (not "skipped")."""
+    memory = Memory(result.level, result.message)
+    if result.level in PROBLEMS:
+        held = before.bad if before else {}
+        memory.bad = {level: held.get(level, 0) + 1 for level in as_bad(result.level)}
+        memory.since = before.since if before and before.since else now
+    else:
+        memory.well = before.well + 1 if before else 1
+    return memory
 
 
 def load(path: Path, now: datetime) -> tuple[State, str | None]:
@@ -92,16 +103,24 @@ def load(path: Path, now: datetime) -> tuple[State, str | None]:
 
 def save(path: Path, state: State, now: datetime) -> None:
     """Write the state, so that a crash leaves the old one or the new one. Raise OSError."""
-    document: dict[str, Any] = {"version": 1, "at": f"{now:%Y-%m-%dT%H:%M:%SZ}", **asdict(state)}
+    document: dict[str, Any] = {
+        "version": VERSION,
+        "at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        **asdict(state),
+    }
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     replace_file(path, json.dumps(document, ensure_ascii=False).encode())
 
 
 def _from_json(document: Mapping[str, Any]) -> State:
-    if document["version"] != 1:
+    if document["version"] not in (1, VERSION):
         raise ValueError("another version")
+    checks = {str(name): Memory(**entry) for name, entry in document["checks"].items()}
+    if document["version"] == 1:  # it counted problems of all levels together
+        for memory in checks.values():
+            memory.bad = dict.fromkeys(as_bad(memory.level), int(cast("Any", memory.bad)))
     return State(
-        {str(name): Memory(**entry) for name, entry in document["checks"].items()},
+        checks,
         {str(name): Channel(**entry) for name, entry in document["channels"].items()},
         {
             str(host): {
