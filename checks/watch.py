@@ -11,7 +11,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,11 +28,12 @@ BLIND = "watch.sight"
 Send = Callable[[str, str, str], None]
 
 
-def is_blind(results: Sequence[Result]) -> bool:
+def is_blind(results: Sequence[Result], watches: Collection[str] = ()) -> bool:
     """Whether the watch itself has lost its network, as far as it can tell: every look from
     outside failed, and no server of the DNS answered either.
 
-    When all services are down but DNS still answers, that is a real outage.
+    When all services are down but DNS still answers, that is a real outage. `watches`: the hosts
+    that watch. One reaches itself without any network, and so it proves nothing.
     """
     dns = [r for r in results if r.check == "dns"]
     looks = [
@@ -41,6 +42,7 @@ def is_blind(results: Sequence[Result]) -> bool:
         if r.level != "skipped"
         and (r.kind in ("service", "external") or r.check == "ssh")
         and r.check != "dns"
+        and r.subject not in watches
     ]
     return (
         bool(dns)
@@ -78,7 +80,8 @@ def run(
             else checks_run.run(inventory, file.parent, at_most=at_most, as_watch=True)
         )
         now = time.time()
-        blind = is_blind(found.results)
+        watches = {host.id for host in inventory.hosts.values() if "watch" in host.roles}
+        blind = is_blind(found.results, watches)
         if blind:
             _remember_blindness(state, now)
         else:
@@ -115,14 +118,12 @@ class _Lock:
 
 def _remember_blindness(state: history.State, now: float) -> None:
     """Only that the watch sees nothing: what it knew before stays as it was."""
-    before = state.checks.get(BLIND)
     message = (
         "the watch cannot see anything, not even DNS: most likely its own network is gone. What "
         "it knew before is unchanged, and nothing new will be told until it sees again."
     )
-    bad = before.bad + 1 if before else 1
-    since = before.since if before and before.since else now
-    state.checks[BLIND] = history.Memory("critical", message, bad=bad, since=since)
+    lost = Result(BLIND, "watch", "critical", message)
+    state.checks[BLIND] = history.counted(state.checks.get(BLIND), lost, now)
 
 
 def _trends(state: history.State, found: checks_run.Run, now: float) -> list[Result]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -18,49 +17,15 @@ from checks import alerts, history, watch
 from checks import run as checks_run
 from checks.result import Level, Result
 from inventories.model import Inventory
+from tests.channel import Channel
 
 NAME = "site.test.example"
-
-
-class Channel(http.server.ThreadingHTTPServer):
-    """Takes alerts (POST) and pings (GET)."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.pings = 0
-        self.works = True
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Channel
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.works:
-            self.server.messages.append(json.loads(body))
-        self.send_response(200 if self.server.works else 503)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        self.server.pings += 1
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
 
 @pytest.fixture
 def channel() -> Iterator[Channel]:
     with Channel() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
-        server.shutdown()
 
 
 def inventory(channel: Channel, site: int = 443, *, after: int = 2, **alert: str) -> Inventory:
@@ -162,6 +127,45 @@ def test_worse_is_news_better_is_not_and_skipped_is_neither(
         assert len(channel.messages) == number
 
 
+def test_worse_is_news_when_it_held_as_well(channel: Channel, rounds: Round) -> None:
+    inv = inventory(channel, after=2)
+    levels: tuple[Level, ...] = (
+        "warning", "warning", "critical", "warning", "critical", "unknown", "critical", "critical",
+    )  # fmt: skip
+    numbers = []
+    for level in levels:
+        assert rounds(inv, bad("a.disk", level=level)) == 0
+        numbers.append(len(channel.messages))
+    assert numbers == [0, 1, 1, 1, 1, 1, 1, 2]
+    assert "CRITIQUE" in channel.messages[1]["message"]
+
+
+def test_what_is_now_this_bad_and_now_that_bad_is_told_at_what_held(
+    channel: Channel, rounds: Round
+) -> None:
+    inv = inventory(channel, after=3)
+    for level in ("critical", "warning", "critical", "warning", "critical"):
+        assert rounds(inv, bad("a.disk", level=level)) == 0
+    [message] = channel.messages
+    assert "avertissement" in message["message"]
+
+
+def test_a_memory_of_before_levels_were_counted_apart_is_understood(
+    channel: Channel, rounds: Round, tmp_path: Path
+) -> None:
+    inv = inventory(channel, after=3)
+    assert rounds(inv, bad("a.disk", level="warning")) == 0
+    state = tmp_path / "checks/state.json"
+    document = json.loads(state.read_text())
+    document["version"] = 1
+    for memory in document["checks"].values():
+        memory["bad"] = 2 * (memory["level"] == "warning")
+    state.write_text(json.dumps(document))
+    assert rounds(inv, bad("a.disk", level="warning")) == 0
+    assert len(channel.messages) == 1
+    assert not list(state.parent.glob("*.damaged-*"))
+
+
 def test_a_damaged_memory_is_set_aside_and_the_watch_goes_on(
     channel: Channel, rounds: Round, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,7 +180,7 @@ def test_a_damaged_memory_is_set_aside_and_the_watch_goes_on(
         assert "was damaged" in capsys.readouterr().err
         [aside] = state.parent.glob("state.json.damaged-*")
         assert aside.read_bytes() == broken
-        assert json.loads(state.read_text())["checks"]["a.b"]["bad"] == 1
+        assert json.loads(state.read_text())["checks"]["a.b"]["bad"]["critical"] == 1
     assert len(channel.messages) == 4
 
 
@@ -212,6 +216,10 @@ def test_a_watch_without_network_says_so_once(channel: Channel, rounds: Round) -
     assert rounds(inv, seen) == 0
     assert "watch.sight" in channel.messages[1]["message"]
     assert "a.https" not in channel.messages[1]["message"]
+    # That it reaches itself is no proof of a network.
+    own = [*lost, Result("eye.ssh", "host", "ok", "answers")]
+    assert not watch.is_blind(own)
+    assert watch.is_blind(own, {"eye"})
     # DNS answers, all else is down: that is an outage, and told as one.
     assert rounds(inv, [*bad("a.https", "b.https"), *well("a.dns")]) == 0
     assert "2 problèmes" in channel.messages[2]["title"]
