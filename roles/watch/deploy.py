@@ -17,6 +17,7 @@ from platforms import ops
 from roles.watch import source
 
 HOME = "/usr/local/lib/releve/watch"
+JITTER = 20  # seconds
 _PROGRAM = Path(__file__).parent / "files" / "checks"
 
 # $1 the archive, $2 the name of this version. The link is turned when all is there, so that a
@@ -116,11 +117,16 @@ def activate(host: Host, inventory: Inventory) -> None:
 
 
 def cron(host: Host, inventory: Inventory) -> bytes:
-    """The cron entry: every few minutes, at a minute that depends on the host's name."""
+    """The cron entry: every few minutes, at a minute that depends on the host's name.
+
+    The jitter keeps watches of several organisations from knocking at the same second.
+    """
     every = int(inventory.watch.every.total_seconds()) // 60
     first = int.from_bytes(hashlib.sha256(host.id.encode()).digest()[:4]) % every
     minutes = ",".join(str(minute) for minute in range(first, 60, every))
-    return f"# Written by Releve.\n{minutes} * * * * root {HOME}/checks\n".encode()
+    return (
+        f"# Written by Releve.\n{minutes} * * * * root {HOME}/checks --jitter {JITTER}\n".encode()
+    )
 
 
 def _short(data: bytes) -> str:

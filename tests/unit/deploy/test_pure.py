@@ -206,7 +206,9 @@ def test_a_plan_with_changes_ends_with_2() -> None:
 
 def test_cron_runs_as_often_as_the_inventory_says() -> None:
     value = inventory(watch={"every": "20m"})
-    minutes = cron(value.hosts["eye"], value).decode().splitlines()[-1].split()[0].split(",")
+    line = cron(value.hosts["eye"], value).decode().splitlines()[-1]
+    assert line.endswith(" * * * * root /usr/local/lib/releve/watch/checks --jitter 20")
+    minutes = line.split()[0].split(",")
     assert len(minutes) == 3
     assert {int(b) - int(a) for a, b in itertools.pairwise(minutes)} == {20}
 
