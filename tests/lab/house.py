@@ -5,6 +5,7 @@ Everything people would do goes through the command line, as they meet it: words
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import shutil
 import subprocess
@@ -20,22 +21,25 @@ from deploy import everything
 from deploy.report import Report
 from inventories.access import ssh_target
 from inventories.model import Inventory, Service
+from inventories.secrets import Secrets
 from lab import Lab
 from recovery.drill import write_as_members
 from roles.etherpad import settings as etherpad
 from roles.wordpress import settings as wordpress
+from tests.channel import Channel
 from tools import ssh
 from tools.toml import quote
 
 REPO = Path(__file__).resolve().parents[2]
+WATCH = "/usr/local/lib/releve/watch/checks"
 TITLE = """Le blog d'à côté "$(id)" `id` \\ <b>"""
 
 # What members have written in the pad `reunion`.
 MINUTES = "Compte rendu : é ✓ $(id)"
 
 # Beside what `make drill` uses (monts with a site and a pad, coffre, vigie): a second site on
-# monts with a title that no shell may touch, and a host that serves yet another one and was
-# never saved.
+# monts with a title that no shell may touch, a host that serves yet another one and was never
+# saved, and somebody to tell.
 MORE = """
 [services.blog]
 role = "wordpress"
@@ -54,6 +58,12 @@ repository = "coffre"
 role = "wordpress"
 host = "rivage"
 url = "https://journal.atelier.example"
+
+[alerts.equipe]
+url = "secret:alert.equipe"
+
+[watch]
+ping = "secret:watch.ping"
 """
 
 
@@ -96,7 +106,8 @@ def found_marks(proved: dict[str, Any], service: str) -> set[str]:
 
 
 class House:
-    """One lab, deployed and frozen. `reset` brings back the moment it was frozen.
+    """One lab, deployed and frozen. `reset` brings back the moment it was frozen. What the
+    watch tells and whom it lets know that it lives ends up in `heard`.
 
     RELEVE_SSH_KEY and RELEVE_IDENTITY name the lab's key already.
     """
@@ -108,7 +119,14 @@ class House:
         given = folder / "house.toml"
         more = MORE.replace("TITLE", quote(TITLE))
         given.write_text((REPO / "inventories/lab.toml").read_text() + more)
-        lab.up(roles.load(given))
+        vigie = lab.up(roles.load(given)).hosts["vigie"].address
+        # This machine's own address in the lab's network.
+        gateway = ipaddress.ip_network(f"{vigie}/24", strict=False)[1]
+        self.heard = Channel(str(gateway))
+        secrets = Secrets.open(self.file)
+        secrets.set("alert.equipe", f"json://{gateway}:{self.heard.port}/t0ken")
+        secrets.set("watch.ping", f"http://{gateway}:{self.heard.port}/alive")
+        secrets.save()
         print(f"house: booted at {time.monotonic() - began:.0f} s")
         # A list of this day that says nothing of Debian: packages must be found all the same.
         lists = "cd /var/lib/apt/lists && rm -f *_* && touch elsewhere_Packages"
@@ -122,7 +140,7 @@ class House:
         self.lab.run("monts", self.program("pad", "write", "reunion", MINUTES), timeout=90)
         self.write("kept", "monts")
         with ThreadPoolExecutor() as pool:
-            looked = pool.submit(self.on, "vigie", "/usr/local/lib/releve/watch/checks")
+            looked = pool.submit(self.on, "vigie", WATCH)
             self.releve("backup", "run", self.file, "--host", "monts")
             looked.result()
         print(f"house: saved at {time.monotonic() - began:.0f} s")
