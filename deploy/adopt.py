@@ -21,8 +21,7 @@ from platforms.yunohost.converge import converge
 from platforms.yunohost.obstacles import OLDEST
 from platforms.yunohost.server import QUESTIONS, Server, read
 from platforms.yunohost.steps import CannotConverge
-from roles.apps import roles_of_apps
-from roles.base.server import wanted_of
+from roles.apps import roles_of_apps, wanted_of
 from tools.ssh import Target, scan, session
 
 # Seconds. One of the questions prepares all of YunoHost's configuration files.

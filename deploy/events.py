@@ -15,6 +15,8 @@ from typing import Any
 from pyinfra.api.command import FunctionCommand
 from pyinfra.api.state import BaseStateCallback
 
+from platforms import ops
+
 FD_VARIABLE = "RELEVE_EVENTS_FD"
 # In a host's `connector_data`, when its session was lost.
 LOST = "releve_lost"
@@ -105,7 +107,7 @@ def _guarded(generator: Callable[[], Iterator[Any]], host: Any) -> Callable[[], 
         except Exception as error:  # whatever it is, it must not stop the other hosts
             # An error of our own has a kind, and a message made for people.
             name = "" if hasattr(error, "kind") else f"{type(error).__name__}: "
-            host.connector_data["releve_error"] = f"{name}{error}"
+            ops.failed(host, f"{name}{error}")
             yield from _refused()
         finally:
             with contextlib.suppress(AttributeError):

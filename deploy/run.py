@@ -85,8 +85,9 @@ def run(
 ) -> Report:
     """Bring the hosts to what the inventory says; with `dry`, only find out what that would be.
 
-    `stages`: some of install, configure, activate. `limit`: names of hosts or services. `leave`:
-    services that are left alone.
+    `stages`: some of install, configure, activate. `limit`: names of hosts or services; of a host
+    that none of them names, only what these services need is touched. `leave`: services that are
+    left alone.
     `older`: go back to an inventory that was applied before the last one.
     `on_progress(host, message)` is called while it runs, from this thread.
     Raise InventoryError, UsageError, or what opening the secrets raises; what happens to a host
@@ -118,6 +119,7 @@ def run(
         **os.environ,
         "RELEVE_STAGES": ",".join(stages),
         "RELEVE_SERVICES": ",".join(only),
+        "RELEVE_WHOLE": ",".join(name for name in limit if name in inventory.hosts),
         "RELEVE_LEAVE": ",".join(leave),
         "PYINFRA_PROGRESS": "off",
     }

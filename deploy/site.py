@@ -3,7 +3,8 @@
     pyinfra @releve/inventories/atelier.toml deploy/site.py
 
 Which of the three stages run is in RELEVE_STAGES ("install,configure,activate", the default);
-RELEVE_SERVICES names the only services to touch (default: all), RELEVE_LEAVE those to leave alone.
+RELEVE_SERVICES names the only services to touch (default: all), RELEVE_LEAVE those to leave alone,
+RELEVE_WHOLE the hosts that are meant as a whole all the same.
 
 Two rules of pyinfra shape this file. It orders operations per host, by place in the code, so
 the loops run over *all* roles and services of the inventory on every host, in the same order,
@@ -26,7 +27,7 @@ from deploy import agent, begin, events, finish, keys
 from deploy.connector import inventory_of
 from inventories.model import Host, Inventory
 from platforms import ops
-from roles import registry
+from roles import apps, registry
 
 host: Any = _host  # pyinfra's own annotations have gaps
 STAGES = ("install", "configure", "activate")
@@ -63,7 +64,8 @@ def services(stage: str, wanted: Host, inventory: Inventory) -> None:
     only = os.environ.get("RELEVE_SERVICES")
     leave = os.environ.get("RELEVE_LEAVE", "").split(",")
     for role in host.loop(registry.SERVICES.values()):
-        for service in host.loop([s for s in inventory.services.values() if s.role == role.name]):
+        here = [s for s in inventory.services.values() if s.role == role.name]
+        for service in host.loop(apps.in_order(here)):
             if service.host != wanted.id or (only and service.id not in only.split(",")):
                 continue
             if service.id in leave:

@@ -31,6 +31,14 @@ class RefusedError(Exception):
     kind = "refused"
 
 
+def failed(here: Any, message: str) -> bool:
+    """Keep why a command of the current operation on the host `here` failed, beside what is kept
+    already; False, as pyinfra wants it of a function that failed."""
+    data = here.connector_data
+    data["releve_error"] = "\n".join(filter(None, (data.get("releve_error", ""), message)))
+    return False
+
+
 @dataclass(frozen=True)
 class File:
     """A file as it must be. `secret`: neither its content nor its difference is ever shown."""

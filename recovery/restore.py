@@ -28,7 +28,7 @@ from recovery import steps
 from recovery.errors import RecoveryError, UsageError
 from recovery.phases import Progress
 from recovery.steps import NEWEST, Choice
-from roles.base.server import wanted_of
+from roles.apps import wanted_of
 from tools import ssh
 from tools.ssh import CommandError, SshError
 
@@ -86,9 +86,8 @@ def restore(
     duties = archived_duties(inventory, host.id) if not names else ()
     if choice.dry_run:
         return steps.restore(host, services, progress, choice)
-    limit = (host.id,) if duties else services
     progress("Installing the software")
-    steps.deploy(file, ("install",), limit, progress, "Installing the software")
+    steps.deploy(file, ("install",), services, progress, "Installing the software")
     progress("Bringing the data back")
     found: dict[str, Restored] = {}
     if duties:
@@ -100,7 +99,9 @@ def restore(
             _move_address(file, inventory.services[services[0]], url, progress)
             _check(file, services, host, progress)
         else:
-            _set_up(file, services, host, progress, limit)
+            # Never the host as a whole: what waits in the inventory for a deploy, above all what
+            # is to go, is not what people asked for here.
+            _set_up(file, services, host, progress)
     steps.let_out(file, host.id, services)
     if choice.replace and save:
         # Else the newest copy would be that of what was just replaced.
@@ -154,15 +155,9 @@ def _move_address(file: Path, service: Service, url: str, progress: Progress) ->
         raise
 
 
-def _set_up(
-    file: Path,
-    services: Sequence[str],
-    host: Host,
-    progress: Progress,
-    limit: Sequence[str] = (),
-) -> None:
+def _set_up(file: Path, services: Sequence[str], host: Host, progress: Progress) -> None:
     progress("Setting up")
-    steps.deploy(file, ("configure",), limit or services, progress, "Setting up")
+    steps.deploy(file, ("configure",), services, progress, "Setting up")
     _check(file, services, host, progress)
 
 

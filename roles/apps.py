@@ -1,14 +1,17 @@
-"""What the services of a host ask of a platform that installs apps itself. Pure."""
+"""What the services of a host ask of a platform that installs apps itself. Pure, but for
+`asked_of`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from inventories.judge import Judgement
 from inventories.model import Inventory, Service
-from platforms.yunohost.app import Needs, Setting, options
-from platforms.yunohost.wanted import WantedApp
+from platforms.yunohost.app import Needs, Setting, instance_of, options
+from platforms.yunohost.obstacles import number_of
+from platforms.yunohost.wanted import Wanted, WantedApp, wanted
 from roles.interface import Absent, OnPlatform
 from roles.registry import SERVICES
 
@@ -31,19 +34,59 @@ def apps_on(inventory: Inventory, host_id: str) -> tuple[WantedApp, ...]:
     )
 
 
-def needs_of(inventory: Inventory, host_id: str) -> Needs:
-    """What the services of a host ask of the server itself, taken together. Where two say
-    different things of one setting, the later one's word stands."""
+def in_order(services: Iterable[Service]) -> tuple[Service, ...]:
+    """Services in the order in which their apps get the names they must have: YunoHost numbers
+    the instances of an app as they come."""
+    return tuple(sorted(services, key=lambda service: number_of(instance_of(service))))
+
+
+def needs_of(inventory: Inventory, host_id: str, services: Collection[str] | None = None) -> Needs:
+    """What the services of a host (or only these of them) ask of the server itself, taken together.
+    Where two say different things of one setting, the later one's word stands."""
     found = [
         on.needs(service, inventory)
         for service, on in _parts(inventory, host_id)
-        if not isinstance(on.needs, Absent)
+        if not isinstance(on.needs, Absent) and (services is None or service.id in services)
     ]
     return Needs(
         settings={name: value for one in found for name, value in one.settings.items()},
         domains=tuple(dict.fromkeys(name for one in found for name in one.domains)),
         mailboxes=tuple(dict.fromkeys(name for one in found for name in one.mailboxes)),
     )
+
+
+def wanted_of(
+    inventory: Inventory, host_id: str, services: Collection[str] | None = None
+) -> Wanted:
+    """What a server must be; with `services`, only as far as these are concerned: what waits
+    elsewhere in the inventory, above all what is to go, is none of theirs."""
+    needs = needs_of(inventory, host_id)
+    whole = wanted(
+        inventory,
+        host_id,
+        apps_on(inventory, host_id),
+        settings=needs.settings,
+        domains=needs.domains,
+    )
+    if services is None:
+        return whole
+    needs = needs_of(inventory, host_id, services)
+    return whole.part(
+        services, settings=needs.settings, domains=needs.domains, mailboxes=needs.mailboxes
+    )
+
+
+def asked_of(inventory: Inventory, host_id: str) -> Wanted:
+    """What a server must be as far as this run is about it (see deploy/site.py): RELEVE_SERVICES
+    limits it to services unless RELEVE_WHOLE names the host; RELEVE_LEAVE names those that failed
+    before and are left alone."""
+    only, whole, leave = (
+        [name for name in os.environ.get(variable, "").split(",") if name]
+        for variable in ("RELEVE_SERVICES", "RELEVE_WHOLE", "RELEVE_LEAVE")
+    )
+    narrow = bool(only) and host_id not in whole
+    found = wanted_of(inventory, host_id, only if narrow else None)
+    return replace(found, apps=tuple(app for app in found.apps if app.service not in leave))
 
 
 def lacking(inventory: Inventory) -> tuple[Judgement, ...]:

@@ -40,6 +40,14 @@ def converge(
     """
     if found := obstacles(wanted, server):
         raise CannotConverge(found)
+    return steps_between(wanted, server, arguments)
+
+
+def steps_between(
+    wanted: Wanted, server: Server, arguments: Mapping[str, Arguments] | None = None
+) -> tuple[Step, ...]:
+    """As `converge`, for whoever knows the obstacles and that they are not in the way of those
+    steps that will be done."""
     try:
         return (
             *_settings(wanted, server),
@@ -451,6 +459,7 @@ def _apps(wanted: Wanted, server: Server, arguments: Mapping[str, Arguments]) ->
                 f"~ app {app.instance}: {found.url} → https://{app.domain}{app.path.rstrip('/')}",
                 commands.app_change_url(app.instance, app.domain, app.path),
                 "apps",
+                service=app.service,
             )
         label = (
             server.permissions[main].label
@@ -463,6 +472,7 @@ def _apps(wanted: Wanted, server: Server, arguments: Mapping[str, Arguments]) ->
                 f"~ app {app.instance}: label: {label} → {app.label}",
                 commands.permission_update(main, label=app.label),
                 "apps",
+                service=app.service,
             )
         yield from _panel(app, server)
 
@@ -485,6 +495,7 @@ def _install(app: WantedApp, arguments: Arguments | None) -> Step:
         "apps",
         prompts=prompts,
         timeout=INSTALL,
+        service=app.service,
     )
 
 
@@ -518,6 +529,7 @@ def _panel(app: WantedApp, server: Server) -> Iterator[Step]:
             ),
             "apps",
             values=secrets,
+            service=app.service,
         )
 
 
@@ -538,7 +550,9 @@ def _permissions(wanted: Wanted, server: Server) -> Iterator[Step]:
         if app.access is not None and not app.absent
     }
     asked |= {name: tuple(who) for name, who in wanted.permissions.items()}
+    services = {app.instance: app.service for app in wanted.apps}
     for name, who in asked.items():
+        service = services.get(name.partition(".")[0], "")
         known = server.permissions.get(name)
         if known is not None:
             has = known.allowed
@@ -554,6 +568,7 @@ def _permissions(wanted: Wanted, server: Server) -> Iterator[Step]:
                 f"~ permission {name}: + {', '.join(add)}",
                 commands.permission_add(name, add),
                 "people",
+                service=service,
             )
         if remove := sorted(has - asked_for):
             yield Step(
@@ -561,6 +576,7 @@ def _permissions(wanted: Wanted, server: Server) -> Iterator[Step]:
                 f"~ permission {name}: - {', '.join(remove)}",
                 commands.permission_remove(name, remove),
                 "people",
+                service=service,
             )
 
 
@@ -575,6 +591,7 @@ def _firewall(wanted: Wanted, server: Server) -> Iterator[Step]:
                 f"- port {name} is open",
                 commands.firewall_close(number.replace("-", ":"), protocol),
                 "system",
+                stage="last",
             )
         elif not port.absent and not (
             is_open and known is not None and port.comment in (None, known.comment)
@@ -597,6 +614,7 @@ def _removals(wanted: Wanted, server: Server) -> Iterator[Step]:
                 commands.app_remove(app.instance),
                 "apps",
                 timeout=INSTALL,
+                service=app.service,
             )
     for name, group in wanted.groups.items():
         if group.absent and name in server.groups:
@@ -624,5 +642,9 @@ def _removals(wanted: Wanted, server: Server) -> Iterator[Step]:
     for name, domain in wanted.domains.items():
         if domain.absent and name in server.domains:
             yield Step(
-                f"no domain {name}", f"- domain {name}", commands.domain_remove(name), "domains"
+                f"no domain {name}",
+                f"- domain {name}",
+                commands.domain_remove(name),
+                "domains",
+                stage="last",
             )

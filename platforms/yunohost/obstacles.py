@@ -60,14 +60,17 @@ def obstacles(wanted: Wanted, server: Server) -> tuple[Obstacle, ...]:
     )
 
 
-def unsaved(wanted: Wanted, server: Server) -> tuple[str, ...]:
-    """What to say of apps that are there and whose package cannot save them."""
+def unsaved(wanted: Wanted, server: Server, service: str) -> tuple[str, ...]:
+    """What to say of the app of a service that is there and whose package cannot save it."""
     return tuple(
         f"services.{app.service}: {app.instance} has no backup script: no copy will hold it, and "
         "each copy of this host is told as incomplete. Ask for one where its package is made, or "
         "take another app."
         for app in wanted.apps
-        if not app.absent and app.instance in server.apps and not server.apps[app.instance].backs_up
+        if app.service == service
+        and not app.absent
+        and app.instance in server.apps
+        and not server.apps[app.instance].backs_up
     )
 
 

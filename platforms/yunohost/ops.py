@@ -27,9 +27,9 @@ from platforms.yunohost import commands, drift, durable, looking, passwords
 from platforms.yunohost.answers import Answer, UnreadableError
 from platforms.yunohost.arguments import Arguments, ArgumentsError, manifest
 from platforms.yunohost.converge import (
-    converge,
     install_arguments,
     manifest_question,
+    steps_between,
     to_install,
 )
 from platforms.yunohost.durable import Command, Done, StepError, Task
@@ -37,8 +37,8 @@ from platforms.yunohost.errors import YunohostError, checked, classify
 from platforms.yunohost.looking import Looked, Question
 from platforms.yunohost.obstacles import obstacles, strangers, unsaved
 from platforms.yunohost.server import QUESTIONS, Server, panel_question, read
-from platforms.yunohost.steps import VALUES, CannotConverge, Step
-from platforms.yunohost.wanted import Wanted
+from platforms.yunohost.steps import VALUES, CannotConverge, Stage, Step
+from platforms.yunohost.wanted import Wanted, WantedApp
 from tools.age import AgeError
 
 _FILES = Path(__file__).with_name("files")
@@ -125,23 +125,26 @@ def step(task: Callable[[], Task]) -> FunctionCommand:
 
 
 def _perform(state: Any, host: Any, make: Callable[[], Task]) -> bool:  # noqa: ARG001
+    title = ""
     try:
         task = make()
-        host.log(task.title)
+        title = task.title
+        host.log(title)
         ops.note("progress", message=task.title)
         done = run(host, task)
         # What was said may explain why a server is not as wanted although all ended well.
         host.connector_data.setdefault("releve_said", {})[task.title] = done.answers
         error = durable.failure(done, host.name)
     except (SecretsError, AgeError, StepError, UnreadableError, OSError) as raised:
-        host.connector_data["releve_error"] = str(raised)
-        return False
+        why = str(raised)
     except Exception as raised:  # pyinfra would only log it
-        host.connector_data["releve_error"] = f"{type(raised).__name__}: {raised}"
-        return False
-    if error is not None:
-        host.connector_data["releve_error"] = str(error)
-    return error is None
+        why = f"{type(raised).__name__}: {raised}"
+    else:
+        if error is None:
+            return True
+        why = str(error)
+    host.connector_data.setdefault("releve_not_done", set()).add(title)
+    return ops.failed(host, why)
 
 
 def run(here: Any, task: Task) -> Done:
@@ -304,25 +307,40 @@ def ensured(
 _STRENGTH = {"admin": "security.password.admin_strength", "user": "security.password.user_strength"}
 
 
-def server(wanted: Wanted) -> Server:
-    """The current host as it is, with what is needed to compare it with `wanted`. Raise
-    RefusedError when it does not tell."""
+def server(wanted: Wanted, whole: Wanted) -> Server:
+    """The current host as it is, with what is needed to compare it with `wanted`, and to remember
+    it as far as `whole` describes it. Raise RefusedError when it does not tell."""
     panels = (panel_question(app) for app in wanted.panels)
     try:
-        return read(look((*QUESTIONS, *panels)), wanted.accounts)
+        return read(look((*QUESTIONS, *panels)), whole.accounts)
     except (YunohostError, UnreadableError) as error:
         raise ops.RefusedError(f"{wanted.host} cannot be looked at: {error}") from error
 
 
-def planned(wanted: Wanted, now: Server, stage: str) -> tuple[Step, ...]:
-    """The steps of a stage that are left to do. Raise RefusedError with everything that is known
-    to be impossible, before anything is changed."""
+def planned(wanted: Wanted, now: Server, stage: Stage, service: str) -> tuple[Step, ...]:
+    """The steps of a stage that are left to do for the app of `service` ("": for the server).
+
+    Raise RefusedError with everything that is known to be impossible: before anything is changed,
+    of the whole server; afterwards, of what these steps are about, since what became of one app is
+    no reason to leave the others alone.
+    """
+    ahead = not state.is_executing
     try:
         # What can be seen without asking anything: apps that are there may be among what is asked.
-        if standing := (*obstacles(wanted, now), *strangers(wanted, now, ops.secrets())):
+        standing = [
+            one
+            for one in (*obstacles(wanted, now), *strangers(wanted, now, ops.secrets()))
+            if ahead or one.concerns(service)
+        ]
+        if standing:
             raise CannotConverge(standing)
-        found = answered(wanted, now) if stage == "configure" and now.installed else None
-        left = tuple(step for step in converge(wanted, now, found) if step.stage == stage)
+        asked = [a for a in to_install(wanted, now) if ahead or a.service == service]
+        found = answered(asked) if stage == "configure" and now.installed else None
+        left = tuple(
+            step
+            for step in steps_between(wanted, now, found)
+            if step.stage == stage and (ahead or step.service == service)
+        )
     except (CannotConverge, ArgumentsError, YunohostError, UnreadableError, ValueError) as error:
         raise ops.RefusedError(str(error)) from error
     connection = getattr(host.connector, "connection", None)
@@ -332,18 +350,19 @@ def planned(wanted: Wanted, now: Server, stage: str) -> tuple[Step, ...]:
             raise ops.RefusedError(f"{wanted.host}: {problem}")
     if lacking := unmet(left, now, ops.secrets()):
         raise ops.RefusedError("\n".join(lacking))
-    return left
+    return tuple(step for step in left if step.service == service)
 
 
-def answered(wanted: Wanted, now: Server) -> Mapping[str, Arguments]:
-    """Instance -> what each app that is not there yet asks for, answered from the inventory.
+def answered(apps: Sequence[WantedApp]) -> Mapping[str, Arguments]:
+    """Instance -> what each of these apps asks for, answered from the inventory.
 
-    Costs one start of `yunohost` for each source, only when there is something to install. Raise
-    YunohostError (no such app), ArgumentsError (missing or wrong answers).
+    Costs one start of `yunohost` for each source, once in a run. Raise YunohostError (no such app),
+    ArgumentsError (missing or wrong answers).
     """
-    apps = to_install(wanted, now)
     asked = {app.instance: manifest_question(app) for app in apps}
-    said = look(tuple(dict.fromkeys(asked.values()))) if asked else {}
+    said: dict[str, Any] = host.connector_data.setdefault("releve_manifests", {})
+    if new := tuple(q for q in dict.fromkeys(asked.values()) if q.name not in said):
+        said |= look(new)
     found: dict[str, Arguments] = {}
     problems = []
     for app in apps:
@@ -430,21 +449,25 @@ def task(step: Step) -> Task:
 
 
 @operation()
-def steps(wanted: Wanted, stage: str, first: bool = False) -> Generator[Any, None, None]:
-    """Make the server what the inventory says, as far as it belongs to `stage`.
+def steps(
+    wanted: Wanted, whole: Wanted, stage: Stage, service: str = "", first: bool = False
+) -> Generator[Any, None, None]:
+    """Make the app of `service` ("": the server itself) what the inventory says, as far as it
+    belongs to `stage`.
 
-    `first`: YunoHost may be set up by an operation before this one; in a plan, nothing is known
-    of it then. After the last step the server is looked at again; raise NotAsWantedError with
-    what is not as wanted although no command failed.
+    `wanted`: what this run is about; `whole`: all that the inventory says, with which changes by
+    hand are compared. `first`: YunoHost may be set up by an operation before this one; in a plan,
+    nothing is known of it then. After the last step the server is looked at again; raise
+    NotAsWantedError with what is not as wanted although no command failed.
     """
-    now = server(wanted)
+    now = server(wanted, whole)
     if not now.installed and first and not state.is_executing:
-        _foretell(wanted, stage)
-        yield FunctionCommand(_nothing, (), {})
+        if _foretell(wanted, stage, service):
+            yield FunctionCommand(_nothing, (), {})
         return
-    todo = planned(wanted, now, stage)
-    _pictured(now, wanted, todo)
-    for line in unsaved(wanted, now):
+    todo = planned(wanted, now, stage, service)
+    _pictured(now, whole)
+    for line in unsaved(wanted, now, service):
         ops.note("warning", message=line)
     for one in todo:
         ops.note("diff", path="", text=one.text)
@@ -456,26 +479,35 @@ def steps(wanted: Wanted, stage: str, first: bool = False) -> Generator[Any, Non
         yield step(partial(task, one))
     if not todo or not state.is_executing:
         return
-    after = server(wanted)
-    left = planned(wanted, after, stage)
-    _pictured(after, wanted, ())
+    after = server(wanted, whole)
+    _pictured(after, whole)
+    for line in unsaved(wanted, after, service):
+        ops.note("warning", message=line)
+    said = host.connector_data.get("releve_said", {})
+    # Where others go on after one that failed, that one was told already.
+    left = [one for one in planned(wanted, after, stage, service) if not _failed(one)]
     if left:
-        said = host.connector_data.get("releve_said", {})
         raise NotAsWantedError(
             f"{wanted.host}: this is not as wanted, although no command failed.\n"
             + "\n".join(_why(one, said.get(one.text.strip(), ())) for one in left)
         )
 
 
-def _pictured(now: Server, wanted: Wanted, todo: Sequence[Step]) -> None:
+def _failed(one: Step) -> bool:
+    return one.text.strip() in host.connector_data.get("releve_not_done", ())
+
+
+def _pictured(now: Server, whole: Wanted) -> None:
     """Hand over what the server is like now, and what to say of it when the last deploy left it
     otherwise."""
     if not now.installed:
         return
-    seen = drift.picture(now, wanted)
+    seen = drift.picture(now, whole)
 
     def told(before: drift.Picture) -> tuple[str, ...]:
-        return drift.told(drift.differences(before, seen), todo, now, wanted)
+        # Of every stage and service: what a whole deploy undoes.
+        todo = steps_between(whole, now)
+        return drift.told(drift.differences(before, seen), todo, now, whole)
 
     ops.note("picture", picture=seen, told=told)
 
@@ -486,20 +518,22 @@ def _why(left: Step, said: Sequence[Answer]) -> str:
     return left.text + "".join(f"\n    {error.message} {error.remedy}" for error in why)
 
 
-def _foretell(wanted: Wanted, stage: str) -> None:
-    """Say in a plan what comes once the server is set up, without a server to compare with."""
+def _foretell(wanted: Wanted, stage: Stage, service: str) -> bool:
+    """Say in a plan what comes once the server is set up, without a server to compare with; return
+    whether anything does."""
     there = [name for name, one in wanted.domains.items() if not one.absent]
-    apps = [app.instance for app in wanted.apps if not app.absent]
-    told: tuple[tuple[str, Sequence[str]], ...] = (
-        ("domains", there),
-        ("accounts", sorted(wanted.accounts)),
-        ("apps", apps),
-    )
-    if stage == "activate":
+    apps = [app.instance for app in wanted.apps if not app.absent and app.service == service]
+    told: tuple[tuple[str, Sequence[str]], ...] = ()
+    if service:
+        told = (("app", apps),)
+    elif stage == "configure":
+        told = (("domains", there), ("accounts", sorted(wanted.accounts)))
+    elif stage == "activate":
         told = (("certificates", there),)
     for kind, names in told:
         if names:
             ops.note("diff", path="", text=f"then {kind}: {', '.join(names)}")
+    return any(names for _, names in told)
 
 
 # Who holds YunoHost's lock: the process, and what it was called with as far as no value can be

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Area: TypeAlias = Literal["settings", "domains", "people", "apps", "system"]
+# configure: at once. activate: what needs names that lead here. last: what an app may still be
+# using or opening, once all apps are as they must be.
+Stage: TypeAlias = Literal["configure", "activate", "last"]
 
 # Seconds that one write may take, waiting for YunoHost's lock included.
 USUAL, INSTALL = 1200, 5400
@@ -23,17 +26,19 @@ class Step:
     `name` is the same in each run for the same change; `text` is what a person reads: + new,
     ~ changed, - taken away. `prompts`: names of secrets to type at a local terminal, in the
     order in which the command asks. `values`: option -> name of a secret, which the command reads
-    as YAML in the file VALUES. `timeout` in seconds.
+    as YAML in the file VALUES. `timeout` in seconds. `service`: whose app it is about, "" for what
+    belongs to the server.
     """
 
     name: str
     text: str
     argv: tuple[str, ...]
     area: Area
-    stage: Literal["configure", "activate"] = "configure"
+    stage: Stage = "configure"
     prompts: tuple[str, ...] = ()
     timeout: int = USUAL
     values: Mapping[str, str] = field(default_factory=dict)
+    service: str = ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -51,6 +56,15 @@ class Obstacle:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}. {self.remedy}."
+
+    def concerns(self, service: str) -> bool:
+        """Whether it stands in the way of the app of `service`; "": of the server itself."""
+        table, _, rest = self.path.partition(".")
+        whose, _, part = rest.partition(".")
+        if table == "services":
+            return whose == service
+        # What is said of a host as a whole concerns everything there.
+        return not service or not part
 
 
 class CannotConverge(Exception):

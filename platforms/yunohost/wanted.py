@@ -71,6 +71,43 @@ class Wanted:
     permissions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     apps: tuple[WantedApp, ...] = ()
 
+    def part(
+        self,
+        services: Collection[str],
+        *,
+        settings: Collection[str] = (),
+        domains: Collection[str] = (),
+        mailboxes: Collection[str] = (),
+    ) -> Wanted:
+        """Of all this, only the apps of `services` and what they cannot do without: their domains,
+        the groups that may open them (whose members stay as they are), and the settings, domains
+        and role mailboxes that are named. Nothing else of the server changes or goes."""
+        apps = tuple(app for app in self.apps if app.service in services)
+        instances = {app.instance for app in apps}
+        permissions = {
+            name: who
+            for name, who in self.permissions.items()
+            if name.partition(".")[0] in instances
+        }
+        accesses = [*(app.access or () for app in apps), *permissions.values()]
+        groups = {group for who in accesses for group in who}
+        boxes = {n: m for n, m in self.mailboxes.items() if n in mailboxes and not m.absent}
+        names = {
+            *domains,
+            *(app.domain for app in apps if not app.absent),
+            *(box.domain for box in boxes.values() if box.domain),
+        }
+        return Wanted(
+            host=self.host,
+            port=self.port,
+            domains={n: d for n, d in self.domains.items() if n in names and not d.absent},
+            settings={key: value for key, value in self.settings.items() if key in settings},
+            mailboxes=boxes,
+            groups={n: Group() for n, g in self.groups.items() if n in groups and not g.absent},
+            permissions=permissions,
+            apps=apps,
+        )
+
     @property
     def accounts(self) -> frozenset[str]:
         """The accounts that are described here: what `server.read` wants as `described`."""

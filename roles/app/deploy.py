@@ -1,7 +1,7 @@
-"""Services that are apps of YunoHost: their programs, and what is set inside them.
+"""Services that are apps of YunoHost: the app itself, its programs, and what is set inside it.
 
-The apps themselves are part of the server's state and are installed with it, by the duty `base`,
-which comes before any service.
+What an app stands on (domains, accounts, groups) is the server's, and comes before any service, by
+the duty `base`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from inventories.model import Inventory, Service
 from platforms import ops
 from platforms.ops import File, Folder, Item, Placed
 from platforms.yunohost import app as ynh
+from platforms.yunohost import ops as yunohost
 from platforms.yunohost.app import Setting
-from roles.apps import settings_of
+from roles.apps import asked_of, settings_of, wanted_of
 
 _ROLES = Path(__file__).resolve().parent.parent
 _PROGRAMS = "/usr/local/lib/releve"
@@ -114,10 +115,20 @@ def install(service: Service, inventory: Inventory) -> None:  # noqa: ARG001
 
 
 def configure(service: Service, inventory: Inventory) -> None:
-    """What is set inside the app, after it was installed or updated and every time after."""
-    wanted = settings_of(service, inventory)
-    if wanted:
-        settle(settings=wanted, name=f"{service.id}: settings")
+    """The app: there, at its address, open to whom it shall be, or gone; then what is set inside
+    it, after it was installed or updated and every time after."""
+    whole = wanted_of(inventory, service.host)
+    if any(app.service == service.id for app in whole.apps):
+        yunohost.steps(
+            wanted=asked_of(inventory, service.host),
+            whole=whole,
+            stage="configure",
+            service=service.id,
+            first=True,
+            name=f"{service.id}: app",
+        )
+    if inside := settings_of(service, inventory):
+        settle(settings=inside, name=f"{service.id}: settings")
 
 
 def activate(service: Service, inventory: Inventory) -> None:

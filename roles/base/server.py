@@ -1,15 +1,10 @@
-"""What the inventory says of a YunoHost server as a whole, services included. Pure, but for
-`only`."""
+"""Who sets a YunoHost server up, and who would be shut out by that. Pure."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
 from ipaddress import ip_network
 
 from inventories.model import Host, Inventory, YunohostHost
-from platforms.yunohost.wanted import Wanted, wanted
-from roles.apps import apps_on, needs_of
 from roles.base.keys import bare
 
 _SUDO = "security.password.passwordless_sudo"
@@ -26,18 +21,6 @@ _NEAR = tuple(
         "fd00::/8",
     )
 )
-
-
-def only() -> tuple[str, ...]:
-    """The only services to touch in this run (RELEVE_SERVICES); empty: all."""
-    return tuple(name for name in os.environ.get("RELEVE_SERVICES", "").split(",") if name)
-
-
-def wanted_of(inventory: Inventory, host_id: str, services: Collection[str] = ()) -> Wanted:
-    """What a server must be. `services`: the only ones to look at; empty: all of them."""
-    apps = [app for app in apps_on(inventory, host_id) if not services or app.service in services]
-    needs = needs_of(inventory, host_id)
-    return wanted(inventory, host_id, apps, settings=needs.settings, domains=needs.domains)
 
 
 def first_operator(host: Host, inventory: Inventory) -> str | None:

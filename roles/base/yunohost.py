@@ -1,5 +1,6 @@
 """What every YunoHost server gets, by pyinfra: our way in, YunoHost itself, and all that the
-inventory says of the server. SSH, firewall and updates are YunoHost's own business."""
+inventory says of the server but for its apps, which are their services'. SSH, firewall and updates
+are YunoHost's own business."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from inventories.access import watch_user
 from inventories.model import Host, Inventory, YunohostHost
 from platforms import ops
 from platforms.yunohost import ops as yunohost
+from platforms.yunohost.steps import Stage
 from platforms.yunohost.wanted import password_of
+from roles import apps
 from roles.base import keys, server
 
 # Not sudo: YunoHost brings another one, and the two exclude each other.
@@ -81,7 +84,8 @@ def configure(host: Host, inventory: Inventory) -> None:
         name="YunoHost's settings are private",
     )
     yunohost.steps(
-        wanted=server.wanted_of(inventory, host.id, server.only()),
+        wanted=apps.asked_of(inventory, host.id),
+        whole=apps.wanted_of(inventory, host.id),
         stage="configure",
         first=True,
         name="The server as the inventory says",
@@ -89,14 +93,21 @@ def configure(host: Host, inventory: Inventory) -> None:
 
 
 def activate(host: Host, inventory: Inventory) -> None:
-    """Queue certificates. One that is refused is told and tried again by the next deploy."""
-    yunohost.steps(
-        wanted=server.wanted_of(inventory, host.id, server.only()),
-        stage="activate",
-        first=True,
-        name="Certificates",
-        _ignore_errors=True,
-    )
+    """Queue certificates, and what goes last. What is refused is told and tried again by the next
+    deploy; it holds nothing else up."""
+    wanted, whole = apps.asked_of(inventory, host.id), apps.wanted_of(inventory, host.id)
+    parts: tuple[tuple[Stage, str], ...]
+    parts = (("activate", "Certificates"), ("last", "What must not stay"))
+    for stage, name in parts:
+        yunohost.steps(
+            wanted=wanted,
+            whole=whole,
+            stage=stage,
+            first=True,
+            name=name,
+            _ignore_errors=True,
+            _continue_on_error=True,
+        )
 
 
 def _root(inventory: Inventory) -> tuple[ops.Item, ...]:

@@ -16,8 +16,7 @@ from platforms.yunohost.answers import Answer
 from platforms.yunohost.converge import converge
 from platforms.yunohost.errors import YunohostError
 from platforms.yunohost.server import QUESTIONS, Looked, read
-from roles.apps import roles_of_apps
-from roles.base.server import wanted_of
+from roles.apps import roles_of_apps, wanted_of
 from tests.contract.recorded import recording
 from tests.unit.platforms.yunohost.pretend import certificates
 

@@ -27,7 +27,7 @@ def new_name() -> str:
 
 
 # Modules that boot hosts of their own; all others visit the house.
-_BY_THEMSELVES = {"test_backup", "test_lab", "test_mail", "test_story"}
+_BY_THEMSELVES = {"test_backup", "test_lab", "test_mail", "test_story", "test_yunohost"}
 
 
 class _ByHosts(LoadScopeScheduling):

@@ -44,6 +44,38 @@ def loaded(folder: Path, document: dict[str, Any]) -> Inventory:
     return load(file, MODELS)
 
 
+def test_who_means_one_service_does_nothing_to_the_rest(tmp_path: Path) -> None:
+    document = copy.deepcopy(BASE)
+    gone = {"absent": True}
+    document["hosts"]["monts"]["yunohost"] = {
+        "main_domain": "other.example",
+        "domains": {"lab.test": gone, "blog.lab.test": {"certificate": "self-signed"}},
+        "operators": {"alice": {"person": "one", **gone}},
+        "mailboxes": {"contact": gone, "forum": {}, "info": {}},
+        "groups": {"ca": gone, "equipe": {"members": ["forum"]}},
+        "permissions": {"ssh.main": ["ca"], "wordpress.admin": ["admins"], "pad.x": ["admins"]},
+        "settings": {"email.pop3.pop3_enabled": True, "security.ssh.ssh_port": 2222},
+        "firewall": {"25/tcp": gone},
+    }
+    document["people"] = {"one": {"mail": "one@lab.test"}}
+    blog = {"role": "wordpress", "host": "monts", "url": "https://blog.lab.test"}
+    document["services"] = {
+        "blog": {**blog, "app": {"access": ["equipe"]}},
+        "old": {**blog, "role": "app", "url": "https://lab.test", "app": {"id": "pad", **gone}},
+    }
+    whole = wanted_of(loaded(tmp_path, document))
+    part = whole.part(["blog"], settings=["email.pop3.pop3_enabled"], mailboxes=["forum"])
+    assert [app.service for app in part.apps] == ["blog"]
+    assert (part.main_domain, part.operators, part.firewall) == (None, {}, {})
+    assert list(part.domains) == ["blog.lab.test"]
+    assert list(part.settings) == ["email.pop3.pop3_enabled"]
+    assert list(part.mailboxes) == ["forum"]
+    # It is made when it is not there; who is in it is none of the service's business.
+    assert {name: group.members for name, group in part.groups.items()} == {"equipe": None}
+    assert list(part.permissions) == ["wordpress.admin"]
+    assert whole.part([]) == Wanted("monts")
+
+
 # --- random servers -----------------------------------------------------------------------------
 
 DOMAINS = ("lab.test", "site.lab.test", "blog.lab.test", "other.example")
@@ -590,9 +622,10 @@ def test_an_app_that_cannot_be_saved_is_named(tmp_path: Path) -> None:
     document = copy.deepcopy(BASE)
     document["services"] = {"site": {"role": "app", "host": "monts", **site()}}
     want = wanted_of(loaded(tmp_path, document))
-    assert unsaved(want, state.read()) == ()
+    assert unsaved(want, state.read(), "site") == ()
     state.apps["wordpress"]["backs_up"] = False
-    (said,) = unsaved(want, state.read())
+    assert unsaved(want, state.read(), "pad") == ()
+    (said,) = unsaved(want, state.read(), "site")
     assert said.startswith("services.site: wordpress has no backup script")
 
 
