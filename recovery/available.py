@@ -70,7 +70,9 @@ class Mark:
 @dataclass(frozen=True)
 class Available:
     """What is available on one host. `others`: apps that could be upgraded and are no services
-    of the inventory. `system`: whether the packages are meant as well."""
+    of the inventory. `system`: whether the packages are meant as well. `pending`: what the
+    inventory asks of these services and is set up along with an upgrade, a line each. `problem`:
+    why nothing can be upgraded on this host."""
 
     host: str
     apps: tuple[Waiting, ...] = ()
@@ -80,6 +82,8 @@ class Available:
     migrations: tuple[str, ...] = ()
     unfinished: tuple[Mark, ...] = ()
     system: bool = False
+    pending: tuple[str, ...] = ()
+    problem: str = ""
 
     @property
     def anything(self) -> bool:

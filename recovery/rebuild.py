@@ -233,7 +233,7 @@ def _steps(
         steps.deploy(file, ("install",), [host.id], progress, "Installing the software")
     with watch.phase("restore", counted=True):
         whole = (*archived_duties(inventory, host.id), *services)
-        back.restored.update(steps.restore(host, whole, progress, steps.Choice(once=True)))
+        steps.restore(host, whole, progress, steps.Choice(once=True), back.restored)
     with watch.phase("configure", counted=True):
         steps.deploy(file, ("configure",), [host.id], progress, "Setting up")
     with watch.phase("check-address", counted=True):

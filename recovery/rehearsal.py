@@ -115,7 +115,7 @@ def rehearse(file: Path, loan: Loan, blank: Host, watch: Stopwatch) -> Evidence:
             installers = isolation.INSTALLERS if duties else ()
             isolation.shut_in(session, ways_out(inventory, host), installers)
         with watch.phase("restore", counted=True):
-            back.restored.update(_restore(loan, blank, (*duties, *services), watch))
+            _restore(loan, blank, (*duties, *services), watch, back.restored)
         if duties:
             with ssh.session(ssh_target(blank)) as session:
                 isolation.shut_in(session, ways_out(inventory, host))
@@ -143,14 +143,18 @@ def rehearse(file: Path, loan: Loan, blank: Host, watch: Stopwatch) -> Evidence:
 
 
 def _restore(
-    loan: Loan, blank: Host, services: Sequence[str], watch: Stopwatch
-) -> dict[str, Restored]:
+    loan: Loan,
+    blank: Host,
+    services: Sequence[str],
+    watch: Stopwatch,
+    found: dict[str, Restored],
+) -> None:
     with (
         ssh.session(ssh_target(blank)) as to_host,
         ssh.session(loan.keeper) as to_repository,
         lent(loan.inventory, loan.host.id, loan.secrets, to_host, to_repository) as source,
     ):
-        return steps.restore(blank, services, watch.progress, steps.Choice(source=source))
+        steps.restore(blank, services, watch.progress, steps.Choice(source=source), found)
 
 
 def ways_out(inventory: Inventory, host: Host) -> tuple[isolation.Way, ...]:

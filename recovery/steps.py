@@ -15,6 +15,7 @@ from pathlib import Path
 
 import roles
 from backup import run as backup_run
+from backup.errors import BackupError, BusyError, UnreachableError
 from backup.restore import Restored, restore_service
 from checks import run as checking
 from checks.result import Result
@@ -55,6 +56,19 @@ def deploy(
         on_progress=lambda host, message: progress(f"  {host}: {message}"),
     )
     _insist_deployed(report, what)
+
+
+def foreseen(file: Path, limit: Sequence[str]) -> tuple[str, ...]:
+    """What setting these up again (the stage configure) would change now, a line each. Raise
+    RecoveryError when it would be refused."""
+    report = deploying.run(file, stages=("configure",), limit=limit, dry=True)
+    _insist_deployed(report, "Comparing the settings with the inventory")
+    return tuple(
+        line
+        for host in report.hosts.values()
+        for change in host.changes
+        for line in (change.details or (change.operation,))
+    )
 
 
 def _insist_deployed(report: Report, what: str) -> None:
@@ -116,19 +130,40 @@ NEWEST = Choice()
 
 
 def restore(
-    host: Host, services: Sequence[str], progress: Progress, choice: Choice = NEWEST
+    host: Host,
+    services: Sequence[str],
+    progress: Progress,
+    choice: Choice = NEWEST,
+    found: dict[str, Restored] | None = None,
 ) -> dict[str, Restored]:
-    """Bring the data of `services` back on `host`, one after another, in the given order.
+    """Bring the data of `services` back on `host`, one after another, in the given order. `found`
+    is filled as they come back, whatever happens to those after them.
 
-    Raise what `restore_service` raises: a restore that is not whole is never reported as one.
+    One that does not come back does not keep the others from it. At the end raise BackupError with
+    all that did not; of a single one, what `restore_service` raises. Raise at once for a duty,
+    which the services stand on, and for a host that is busy or cannot be reached.
     """
-    found = {}
+    found = {} if found is None else found
+    failed: dict[str, BackupError] = {}
     with ssh.session(ssh_target(host)) as session:
         for service in services:
             progress(f"  {service}: bringing the data back")
-            found[service] = restore_service(
-                session, service, on_progress=_under(service, progress), **vars(choice)
-            )
+            try:
+                found[service] = restore_service(
+                    session, service, on_progress=_under(service, progress), **vars(choice)
+                )
+            except (BusyError, UnreachableError):
+                raise
+            except BackupError as error:
+                if len(services) == 1 or service.startswith("_"):  # a duty, such as _base
+                    raise
+                progress(f"  {service}: {error}")
+                failed[service] = error
+    if failed:
+        said = " / ".join(f"{name}: {error}" for name, error in failed.items())
+        raise BackupError(
+            f"{host.id}: {', '.join(failed)} did not come back, everything else did. {said}"
+        )
     return found
 
 

@@ -24,6 +24,7 @@ from platforms.debian import packages
 from platforms.debian.packages import Package
 from platforms.yunohost import answers, commands, durable, remote
 from platforms.yunohost.answers import Answer, UnreadableError
+from platforms.yunohost.app import options
 from platforms.yunohost.durable import Command, StepError, Task
 from platforms.yunohost.errors import YunohostError, checked, classify
 from platforms.yunohost.server import Question
@@ -75,12 +76,17 @@ def look(
 ) -> tuple[Available, ...]:
     """What an upgrade would do. Refreshes the hosts' lists and changes nothing else.
 
-    `services`: only these; none: all of `host`, or of every host. Raise UsageError, and what
-    `available.read` raises.
+    What setting up again after an upgrade would refuse is known before anything is changed: a
+    mistake in the inventory must not undo an upgrade that went well.
+
+    `services`: only these; none: all of `host`, or of every host. Where several hosts are meant,
+    one of which nothing can be upgraded has a `problem`, and the others go on. Raise UsageError,
+    and, of a single host, what `available.read` raises and RecoveryError.
     """
     inventory = roles.load(file)
     found = []
-    for one in chosen(inventory, services, host):
+    every = chosen(inventory, services, host)
+    for one in every:
         if one.platform != "yunohost" and services and not system:
             raise UsageError(
                 f"{', '.join(services)}: services on {one.id} come with its packages: "
@@ -97,10 +103,35 @@ def look(
                 )
         if one.platform != "yunohost" and not system:
             continue
-        found.append(available.read(inventory, one, meant, system=system, progress=progress))
+        try:
+            there = available.read(inventory, one, meant, system=system, progress=progress)
+            if there.anything and (again := set_up_again(inventory, one, there)):
+                progress(f"{one.id}: comparing its settings with the inventory")
+                there = replace(there, pending=steps.foreseen(file, again))
+        except _EXPECTED as error:
+            if len(every) == 1:
+                raise
+            there = Available(one.id, system=system, problem=str(error))
+        found.append(there)
     if not found:
         raise UsageError("services on these hosts come with the hosts' packages: add --system")
     return tuple(found)
+
+
+def set_up_again(inventory: Inventory, host: Host, found: Available) -> tuple[str, ...]:
+    """The services (on Debian the host) whose settings are applied again with these upgrades: never
+    more than that, or whatever else waits in the inventory would be done unseen. Pure."""
+    if host.platform != "yunohost":
+        return (host.id,)
+    begun = {mark.service for mark in found.unfinished}
+    if PACKAGES in begun or (found.system and found.packages):
+        return _present(inventory, host)
+    return tuple(sorted(begun | {app.service for app in found.apps}))
+
+
+def _present(inventory: Inventory, host: Host) -> tuple[str, ...]:
+    """The services of a host that are meant to be there. Pure."""
+    return tuple(s.id for s in inventory.services_on(host.id) if not options(s).absent)
 
 
 @dataclass
@@ -128,14 +159,19 @@ class Upgrade:
         the next upgrade cannot begin.
         """
         for one in found:
+            if one.problem:
+                self._untouched(one.host, one.problem)
+                continue
             try:
                 self._host(one)
             except _EXPECTED as error:
                 if len(found) == 1:
                     raise
-                why = str(error)
-                remedy = f"releve upgrade {self.file} --host {one.host}"
-                self.outcomes.append(Outcome(one.host, ALL, "unchanged", why=why, remedy=remedy))
+                self._untouched(one.host, str(error))
+
+    def _untouched(self, host: str, why: str) -> None:
+        remedy = f"releve upgrade {self.file} --host {host}"
+        self.outcomes.append(Outcome(host, ALL, "unchanged", why=why, remedy=remedy))
 
     def _host(self, found: Available) -> None:
         host = roles.load(self.file).hosts[found.host]
@@ -352,7 +388,10 @@ class Upgrade:
         )
 
     def _judge_packages(self, host: Host, mark: Mark, began: float, problem: str | None) -> Outcome:
-        services = tuple(s.id for s in roles.load(self.file).services_on(host.id))
+        inventory = roles.load(self.file)
+        services = tuple(s.id for s in inventory.services_on(host.id))
+        # On YunoHost only the services: see `set_up_again`.
+        again = _present(inventory, host) if host.platform == "yunohost" else (host.id,)
         try:
             with ssh.session(ssh_target(host)) as connection:
                 self._wait_for_packages(connection)
@@ -376,8 +415,9 @@ class Upgrade:
             changed=packages.changes(mark.versions, moved),
         )
         try:
-            self.progress(f"{host.id}: settings")
-            steps.deploy(self.file, ("configure",), [host.id], self.progress, "Setting it up again")
+            if again:
+                self.progress(f"{host.id}: settings")
+                steps.deploy(self.file, ("configure",), again, self.progress, "Setting it up again")
             self.progress(f"{host.id}: checking")
             if worse := self._worse((*services, host.id), mark.bad):
                 wrong.append(worse)

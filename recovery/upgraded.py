@@ -65,6 +65,9 @@ def plan(found: Sequence[Available]) -> str:
     lines = []
     for one in found:
         lines.append(f"{one.host}:")
+        if one.problem:
+            lines.append(f"  NOT POSSIBLE: {one.problem}")
+            continue
         for mark in one.unfinished:
             begun = f" ({mark.before} -> {mark.after})" if mark.after else ""
             lines.append(f"  {named(mark.service)}: an upgrade was cut off{begun}: finish it")
@@ -74,6 +77,9 @@ def plan(found: Sequence[Available]) -> str:
         if one.packages and one.system:
             lines.append(f"  system packages: {len(one.packages)}, after the apps")
             lines += [_package(package) for package in one.packages]
+        if one.pending:
+            lines.append("  along with that, as the inventory says:")
+            lines += [f"    {line.strip()}" for line in one.pending]
         if not one.anything:
             lines.append("  nothing to upgrade")
         lines += [f"  held back: {held.subject}: {held.why}" for held in one.held]

@@ -148,6 +148,7 @@ class World:
         # (app, version) pairs with which the app does not work, and apps that never did.
         self.bad: set[tuple[str, str]] = set()
         self.restores = True
+        self.refused = ""  # why a deploy would be
         self.saves: dict[str, tuple[str, ...]] = {}
         state = standin().fresh()
         state["installed"] = True
@@ -244,7 +245,14 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(remote, "_PAUSE", 0.05)
     monkeypatch.setattr(available, "MARKS", str(tmp_path / "upgrading"))
     monkeypatch.setattr(backup_run, "run", save)
+
+    def foreseen(file: Path, limit: Sequence[str]) -> tuple[str, ...]:
+        if world.refused:
+            raise RecoveryError(world.refused)
+        return tuple(f"~ settings of {name}" for name in limit)
+
     monkeypatch.setattr(steps, "deploy", deploy)
+    monkeypatch.setattr(steps, "foreseen", foreseen)
     monkeypatch.setattr(steps, "check", check)
     monkeypatch.setattr(restore, "restore", back)
     return world
@@ -417,8 +425,45 @@ def test_packages_come_after_the_apps_and_only_when_asked_for(world: World) -> N
     assert [(p.name, p.current, p.new) for p in system.changed] == [
         ("moulinette", "12.1.0", "12.1.1")
     ]
-    assert world.asked[-1] == "settings monts"
+    # Of the services and no more: what else waits in the inventory is for a deploy.
+    assert world.asked[-1] == "settings site pad"
     assert world.marks() == []
+
+
+def test_a_mistake_in_the_inventory_is_told_before_anything_is_upgraded(world: World) -> None:
+    world.offer(wordpress="6.2~ynh1")
+    (found,) = upgrade.look(world.file, host="monts")
+    assert "along with that, as the inventory says:\n    ~ settings of site\n" in plan([found])
+    world.refused = "services.site.url: is taken by another app there"
+    with pytest.raises(RecoveryError, match="is taken by another app"):
+        world.run()
+    assert world.asked == []
+    assert world.version("wordpress") == "6.1.9~ynh1"
+
+
+def test_one_host_that_says_nothing_leaves_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = INVENTORY.partition("[hosts.coffre]")[0].partition("[hosts.monts]")[2]
+    second = second.replace("monts", "plaines").replace("198.51.100.10", "198.51.100.11")
+    world.file.write_text(f"{INVENTORY}\n[hosts.plaines]{second}")
+    world.offer(wordpress="6.2~ynh1")
+    read = available.read
+
+    def deaf(inventory: Any, host: Any, *rest: Any, **words: Any) -> Any:
+        if host.id == "plaines":
+            raise SshError("plaines: no route to host")
+        return read(inventory, host, *rest, **words)
+
+    monkeypatch.setattr(available, "read", deaf)
+    found = upgrade.look(world.file)
+    assert "plaines:\n  NOT POSSIBLE: plaines: no route to host" in plan(found)
+    work = Upgrade(world.file, patience=0, pause=0)
+    work.run(found)
+    assert [(o.host, o.state) for o in work.outcomes] == [
+        ("monts", "upgraded"),
+        ("plaines", "unchanged"),
+    ]
 
 
 def test_packages_that_fail_are_told_with_what_to_do(world: World) -> None:

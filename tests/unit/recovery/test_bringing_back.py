@@ -1,0 +1,84 @@
+"""What is brought back one after another, and what a failure means for the others."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backup.errors import BackupError, BusyError
+from recovery import steps
+from recovery.steps import Choice
+
+HOST: Any = SimpleNamespace(id="monts")
+
+
+class Asked(list[str]):
+    """The services that were brought back, and the errors of those that are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: dict[str, BackupError] = {}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    asked = Asked()
+
+    @contextlib.contextmanager
+    def session(_: Any) -> Iterator[None]:
+        yield None
+
+    def bring(_: Any, service: str, **__: Any) -> str:
+        asked.append(service)
+        if service in asked.errors:
+            raise asked.errors[service]
+        return f"{service} is back"
+
+    monkeypatch.setattr(steps.ssh, "session", session)
+    monkeypatch.setattr(steps, "ssh_target", lambda host: host)
+    monkeypatch.setattr(steps, "restore_service", bring)
+    return asked
+
+
+def restored(*services: str) -> tuple[dict[str, Any], str]:
+    """What came back, and what was said at the end."""
+    found: dict[str, Any] = {}
+    try:
+        steps.restore(HOST, services, lambda _: None, Choice(), found)
+    except BackupError as error:
+        return found, str(error)
+    return found, ""
+
+
+def test_one_that_does_not_come_back_leaves_the_others(asked: Asked) -> None:
+    asked.errors = {
+        "site": BackupError("its packages are gone"),
+        "wiki": BackupError("its disk is full"),
+    }
+    found, said = restored("_base", "site", "pad", "wiki", "cloud")
+    assert list(found) == ["_base", "pad", "cloud"]
+    assert said.startswith("monts: site, wiki did not come back, everything else did. ")
+    assert "its packages are gone" in said
+    assert "its disk is full" in said
+
+
+def test_what_the_others_stand_on_ends_it(asked: Asked) -> None:
+    asked.errors = {"_base": BackupError("no archive")}
+    found, said = restored("_base", "site")
+    assert (found, said, asked) == ({}, "no archive", ["_base"])
+
+
+def test_a_single_one_says_it_in_its_own_words(asked: Asked) -> None:
+    asked.errors = {"site": BackupError("its disk is full")}
+    assert restored("site") == ({}, "its disk is full")
+
+
+def test_a_host_that_is_busy_is_not_asked_again(asked: Asked) -> None:
+    asked.errors = {"site": BusyError("a backup runs")}
+    with pytest.raises(BusyError):
+        steps.restore(HOST, ("site", "pad"), lambda _: None)
+    assert asked == ["site"]
