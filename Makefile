@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv test unit lint drill drill-mail live bench lab-packages packages root
+.PHONY: help venv test unit lint drill drill-mail live bench lab-packages packages test-packages root
 
 BIN := .venv/bin
 ROOMS := agent backup checks cli deploy inventories lab platforms recovery roles tools
@@ -21,6 +21,12 @@ packages: root
 lab-packages: root ## install the Debian packages that the lab needs
 	@make/packages $$(python3 lab/requirements.py | while read -r p; do echo "$$p lab"; done)
 
+# Tests find no program that comes from nowhere in this file (tests/programs_here.py).
+test-packages: root ## install the Debian packages that the tests start on this machine
+	@make/packages rclone "the repository's end, as its gate starts it" \
+		curl "sees services as a browser would" openssl "makes and verifies certificates" \
+		procps "looks for what was left running"
+
 root:
 	@if [ "$$(id -u)" != 0 ]; then echo "This boots hosts on this machine and needs root: run it again with sudo." >&2; exit 77; fi
 
@@ -30,13 +36,14 @@ drill: root venv packages lab-packages ## lose a datacenter on throwaway hosts, 
 drill-mail: root venv packages lab-packages ## the same with a mail server
 	@$(BIN)/releve drill inventories/lab-mail.toml --lab --disaster
 
-test: root venv packages lab-packages ## every check and test, those on real hosts included (root)
+test: root venv packages lab-packages test-packages ## every check and test, those on real hosts included (root)
 	@make/timed lint $(MAKE) --no-print-directory lint
 	@make/timed "unit and contract tests" $(BIN)/python -m pytest -q -n auto --maxprocesses=4 tests/unit tests/contract
 	@make/timed "tests with real programs" $(BIN)/python -m pytest -q -n auto --maxprocesses=4 tests/programs tests/standin
 	@make/timed "tests on real hosts" $(BIN)/python -m pytest -n 2 -m lab tests/lab
 
 unit: venv ## the tests that need no host and no root
+	@make/packages openssh-client "makes keys"
 	@make/timed "unit and contract tests" $(BIN)/python -m pytest -q -n auto --maxprocesses=4 tests/unit tests/contract
 
 lint: venv ## style, types, and who may import whom
@@ -54,5 +61,5 @@ live: root venv packages lab-packages ## play the story on a YunoHost server of 
 	RELEVE_LIVE_OFFER_BROKEN="$(OFFER_BROKEN)" RELEVE_LIVE_KEEP="$(KEEP)" \
 	$(BIN)/python -m pytest -s -x -m live tests/live
 
-bench: root venv packages lab-packages ## measure against the tools that people would use instead (root)
+bench: root venv packages lab-packages test-packages ## measure against the tools that people would use instead (root)
 	@$(BIN)/python -m bench

@@ -7,6 +7,7 @@ restic starts runs the gate at once, the way sshd would.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,9 @@ class Site:
             "#!/bin/sh\n"
             f'test ! -e "{base}/cut" || {{ echo "ssh: connect to host coffre port 22: '
             'Connection refused" >&2; exit 255; }\n'
-            f'HOME="{self.home}" SSH_ORIGINAL_COMMAND="$*" exec sh "{GATE}" atelier/monts\n'
+            # The agent gives its children a PATH of its own; what the gate may find is ours to say.
+            f'export PATH="{os.environ["PATH"]}" HOME="{self.home}"\n'
+            f'SSH_ORIGINAL_COMMAND="$*" exec sh "{GATE}" atelier/monts\n'
         )
         self.link.chmod(0o755)
         etc = base / "etc" / "releve"
