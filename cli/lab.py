@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from tools import words
 
 if TYPE_CHECKING:
     from lab import Lab
@@ -98,7 +99,7 @@ def ssh(host: str, command: tuple[str, ...], name: str) -> None:
     argv = ["ssh", "-i", str(chosen.key_file), "-o", f"UserKnownHostsFile={known}"]
     argv += ["-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-F", "none"]
     # The other side's shell takes it apart again.
-    line = [shlex.join(command)] if command else []
+    line = [words.line(command)] if command else []
     os.execvp("ssh", [*argv, f"root@{target.address}", *line])  # noqa: S606
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,17 +58,6 @@ def rclone_program(argv: Sequence[str]) -> str:
         if not _PLAIN.fullmatch(word):
             raise ValueError(f"restic cannot be given {word!r} as part of a program")
     return " ".join(argv)
-
-
-def remote_line(argv: Sequence[str]) -> str:
-    """Given an argv, return the one line that a remote shell turns back into it.
-
-    ssh joins its arguments with spaces and hands them to the remote user's shell: whatever goes
-    there must pass through here. Raise ValueError for a NUL, which no argv can hold.
-    """
-    if any("\0" in word for word in argv):
-        raise ValueError("a NUL character cannot be part of a command")
-    return shlex.join(argv)
 
 
 def command(

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shlex
 import threading
 import time
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import paramiko
 
+from tools import words
 from tools.ssh import Result, SshError
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ class Shell:
         """
         with self._turn:
             limit = max(1, int(timeout))
-            command = f"timeout -k 5 {limit} sh -c {shlex.quote(line)} </dev/null {_LOCK_FD}>&-"
+            bounded = words.line(("timeout", "-k", "5", str(limit), "sh", "-c", line))
+            command = f"{bounded} </dev/null {_LOCK_FD}>&-"
             return self._round(command, time.monotonic() + limit + 15)
 
     def take_lock(self, path: str, holder: Mapping[str, Any]) -> None:
@@ -81,14 +82,7 @@ class Shell:
         with self._turn:
             if self._locked:
                 return
-            quoted, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
-            text = shlex.quote(json.dumps(dict(holder)))
-            command = (
-                f"{{ mkdir -p -m 0700 {folder} && exec {_LOCK_FD}>>{quoted} && "
-                f"if flock -n {_LOCK_FD}; then printf '%s\\n' {text} >{quoted}; "
-                f"else exec {_LOCK_FD}>&-; cat {quoted}; (exit 75); fi; }} </dev/null"
-            )
-            result = self._round(command, time.monotonic() + 30)
+            result = self._round(lock_line(path, holder), time.monotonic() + 30)
         if result.exit_code == 75:
             raise BusyError(self._connection.target.name, path, _parsed(result.stdout))
         if result.exit_code != 0:
@@ -180,6 +174,21 @@ class Shell:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+
+# In the shell itself, which holds the lock from then on. $1 the file, $2 its folder, $3 the text.
+_LOCK = (
+    f'{{ mkdir -p -m 0700 -- "$2" && exec {_LOCK_FD}>>"$1" && '
+    f'if flock -n {_LOCK_FD}; then printf \'%s\\n\' "$3" >"$1"; '
+    f'else exec {_LOCK_FD}>&-; cat -- "$1"; (exit 75); fi; }} </dev/null'
+)
+
+
+def lock_line(path: str, holder: Mapping[str, Any]) -> str:
+    """The line with which a shell takes the lock `path` and writes into it who holds it; it ends
+    with 75, and what is written there, when somebody else does. Pure."""
+    values = (path, str(PurePosixPath(path).parent), json.dumps(dict(holder)))
+    return f"{words.line(('set', '--', *values))}; {_LOCK}"
 
 
 class _Stream:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import shlex
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from tools import words
 
 if TYPE_CHECKING:
     # Read by those who open a session: most of what names a host opens none.
@@ -124,6 +125,13 @@ class _OnlyThisKey:
         )
 
 
+# $1 the file, $2 its mode; the content is read.
+_WRITE = (
+    'set -eu; umask 077; t=$(mktemp -- "$1.XXXXXX"); trap \'rm -f -- "$t"\' EXIT; '
+    'cat > "$t"; chmod -- "$2" "$t"; mv -f -T -- "$t" "$1"; trap - EXIT'
+)
+
+
 class Connection:
     """An open session. Use as a context manager; commands may run from several threads."""
 
@@ -154,13 +162,13 @@ class Connection:
         Raise CommandError when `check` and the code is not 0, SshError on a lost session.
         """
         prefix = () if self.target.user == "root" else ("sudo", "-n", "--")
-        line = shlex.join((*prefix, "timeout", "-k", "5", str(max(1, int(timeout))), *argv))
-        return self._exec(line, argv, stdin, timeout + 10, check)
+        limit = ("timeout", "-k", "5", str(max(1, int(timeout))))
+        return self._exec(words.line((*prefix, *limit, *argv)), argv, stdin, timeout + 10, check)
 
-    def request(self, words: Sequence[str], *, timeout: float = 60.0) -> Result:
-        """Send `words` and nothing around them, for a key that is bound to a command which reads
-        them itself. `timeout` in seconds. Raise SshError on a lost session."""
-        return self._exec(shlex.join(words), words, b"", timeout, check=False)
+    def request(self, asked: Sequence[str], *, timeout: float = 60.0) -> Result:
+        """Send the words `asked` and nothing around them, for a key that is bound to a command
+        which reads them itself. `timeout` in seconds. Raise SshError on a lost session."""
+        return self._exec(words.line(asked), asked, b"", timeout, check=False)
 
     @property
     def own_key(self) -> str | None:
@@ -243,11 +251,7 @@ class Connection:
 
     def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         """Replace the file `path` by `data` in one step; no moment at which others may read it."""
-        script = (
-            'set -eu; umask 077; t=$(mktemp -- "$1.XXXXXX"); trap \'rm -f -- "$t"\' EXIT; '
-            'cat > "$t"; chmod -- "$2" "$t"; mv -- "$t" "$1"; trap - EXIT'
-        )
-        self.run(("sh", "-c", script, "write", path, f"{mode:o}"), stdin=data)
+        self.run(("sh", "-c", _WRITE, "write", path, f"{mode:o}"), stdin=data)
 
 
 def connect(target: Target, *, timeout: float = 10.0) -> Connection:

@@ -6,11 +6,11 @@ with a value, so nothing in an inventory can become shell text.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from platforms.debian import names
+from tools import words
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,15 @@ class Step:
     check: str
     run: str
     arguments: tuple[str, ...] = ()
+    unit: str = ""  # the systemd unit that is enabled and runs afterwards
 
     def check_command(self) -> str:
         """The shell line that asks."""
-        return shlex.join(("sh", "-c", self.check, "check", *self.arguments))
+        return words.script(self.check, *self.arguments)
 
     def run_command(self) -> str:
         """The shell line that does it."""
-        return shlex.join(("sh", "-c", "set -eu\n" + self.run, "run", *self.arguments))
+        return words.script("set -eu\n" + self.run, *self.arguments)
 
 
 def system_user(user: str, home: str) -> Step:
@@ -93,6 +94,7 @@ def running(unit: str, *files: str) -> Step:
         "|| exit 1; done",
         'systemctl daemon-reload; systemctl enable -q -- "$1"; systemctl restart -- "$1"',
         (unit, *files),
+        unit,
     )
 
 
@@ -156,6 +158,7 @@ def nginx_loaded(domains: Iterable[str]) -> Step:
         'mkdir -p -m 0700 -- "${1%/*}"; nginx -q -t; : > "$1.now"; systemctl enable -q nginx; '
         f'{_RELOAD}; mv -- "$1.now" "$1"',
         (_LOADED, *(names.certificate_paths(d)[0] for d in domains)),
+        "nginx.service",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ import jinja2
 from inventories.model import Inventory, Service
 from platforms.debian import names
 from platforms.ops import File, Folder, Gone, Item
+from tools import words
 
 PACKAGES = ("nginx", "openssl", "dehydrated", "ca-certificates", "curl")
 TRUST_FILE = "/etc/dehydrated/releve-authority.pem"
@@ -125,7 +125,7 @@ def dehydrated_config(inventory: Inventory, authority: str | None = None) -> str
         "KEYSIZE": "2048",
         "CURL_OPTS": f"--cacert {TRUST_FILE} --capath /etc/ssl/certs" if authority else "",
     }
-    lines = "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+    lines = "".join(f"{key}={words.line((value,))}\n" for key, value in values.items())
     return f"# Written by Relève; changes are lost.\n{lines}"
 
 

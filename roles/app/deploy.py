@@ -7,7 +7,6 @@ the duty `base`.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from platforms.yunohost import app as ynh
 from platforms.yunohost import ops as yunohost
 from platforms.yunohost.app import Setting
 from roles.apps import asked_of, settings_of, wanted_of
+from tools import words
 
 _ROLES = Path(__file__).resolve().parent.parent
 _PROGRAMS = "/usr/local/lib/releve"
@@ -37,7 +37,7 @@ class Answers(FactBase[list[tuple[int, str]]]):
 
     def command(self, asked: Sequence[Sequence[str]]) -> str:
         end = f'</dev/null 2>/dev/null; code=$?; echo; echo "{_ENDED}$code"'
-        return "; ".join((*(f"{shlex.join(argv)} {end}" for argv in asked), "true"))
+        return "; ".join((*(f"{words.line(argv)} {end}" for argv in asked), "true"))
 
     @staticmethod
     def default() -> list[tuple[int, str]]:
@@ -94,9 +94,7 @@ def settle(settings: Sequence[Setting]) -> Generator[StringCommand | FileUploadC
         file = f"{_RUN}/settle-{number}.json"
         yield StringCommand("install -d -m 0700 --", QuoteString(_RUN))
         yield Placed(File(file, content, 0o600, secret=True))
-        yield StringCommand(
-            shlex.join(("sh", "-c", _GIVE, "give", file, *one.write)), _timeout=1800
-        )
+        yield StringCommand(words.script(_GIVE, file, *one.write), _timeout=1800)
 
 
 def _secret(name: str) -> str:
