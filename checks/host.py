@@ -182,7 +182,9 @@ def inventory(status: Status, expected: str | None) -> Finding:
     if expected is None:
         return Finding("ok", "not compared")
     if not applied:
-        return Finding("warning", "nothing was deployed on this host yet: releve deploy")
+        return Finding(
+            "warning", "no deploy of all of this host came to its end yet: releve deploy"
+        )
     if applied != expected:
         return Finding(
             "warning", "the host was deployed from another state of the inventory: releve plan"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import agent
 from agent.plan import host_key, repository_address
 from inventories.model import Host, Inventory
 from platforms import ops
+from tools import words
 
 AGENT = "/usr/local/lib/releve/agent.py"
 _UNITS = "/etc/systemd/system/"
@@ -80,7 +80,7 @@ def _reload(units: list[str]) -> Generator[StringCommand, None, None]:
     """Have systemd read its units again, if it says that one of these has changed on disk. It is
     asked, rather than taken from what this very run did: an earlier one may have been cut off."""
     stale = "systemctl show --property=NeedDaemonReload --value -- {} | grep -qx yes"
-    if host.get_fact(ops.Holds, check=stale.format(shlex.join(units))):
+    if host.get_fact(ops.Holds, check=stale.format(words.line(units))):
         yield StringCommand("systemctl daemon-reload")
 
 

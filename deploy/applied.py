@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 PATH = "/var/lib/releve/applied.json"
 LOCK = "/var/lib/releve/lock"
 
+# What a deploy does on a host, in this order.
+STAGES = ("install", "configure", "activate")
+
 # Digests kept to recognise an older inventory. A deploy a day for most of a year.
 _HISTORY = 300
 
 
 @dataclass(frozen=True)
+class Things:
+    """What deploys see to on a host: as they left it, as they want it, or as it was found.
+
+    `files`: path -> (SHA-256, "MODE OWNER:GROUP", or "" when nobody noted that). `units`: name ->
+    some of the words "enabled running". `packages`: Debian's names of those installed.
+    """
+
+    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    packages: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Applied:
-    """The last deploy (`digest`, `at`, `who`, `releve`), the digests before it, and the SHA-256 of
-    each file as deployed. `picture`: what the platform was left like, in its own words (only
-    YunoHost has any). Empty for a host that never had one."""
+    """`digest`: the inventory that all of the host was brought to, empty when none was yet.
+    `at`, `who`, `releve`: the last deploy, be it of a part. `history`: every inventory of which
+    anything was deployed here, the last one at the end. `begun`: an inventory of which some stages
+    ran on all of the host, and which; the others may follow. `left`: how deploys left what they
+    see to. `picture`: what the platform was left like, in its own words (only YunoHost has any).
+    Empty for a host that never had one."""
 
     digest: str = ""
     at: str = ""
     who: str = ""
     releve: str = ""
     history: tuple[str, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
+    begun: tuple[str, frozenset[str]] = ("", frozenset())
+    left: Things = Things()
     picture: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -45,7 +65,8 @@ def parse(text: str) -> Applied:
             who=str(value["who"]),
             releve=str(value["releve"]),
             history=tuple(str(digest) for digest in value["history"]),
-            files={str(path): str(digest) for path, digest in value["files"].items()},
+            begun=_begun(value.get("begun", {})),
+            left=_things(value),
             picture={str(area): dict(things) for area, things in value.get("picture", {}).items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -56,8 +77,23 @@ def parse(text: str) -> Applied:
         ) from None
 
 
+def _begun(value: Mapping[str, Any]) -> tuple[str, frozenset[str]]:
+    return str(value.get("digest", "")), frozenset(str(one) for one in value.get("stages", ()))
+
+
+def _things(value: Mapping[str, Any]) -> Things:
+    files = {path: str(noted).partition(" ") for path, noted in value["files"].items()}
+    return Things(
+        files={str(path): (digest, mode) for path, (digest, _, mode) in files.items()},
+        units={str(name): str(words) for name, words in value.get("units", {}).items()},
+        packages=frozenset(str(name) for name in value.get("packages", ())),
+    )
+
+
 def render(applied: Applied) -> str:
     """The text of the file."""
+    digest, stages = applied.begun
+    left = applied.left
     value = {
         "schema": 1,
         "digest": applied.digest,
@@ -65,32 +101,45 @@ def render(applied: Applied) -> str:
         "who": applied.who,
         "releve": applied.releve,
         "history": list(applied.history),
-        "files": dict(sorted(applied.files.items())),
+        **({"begun": {"digest": digest, "stages": sorted(stages)}} if stages else {}),
+        "files": {path: " ".join(noted).strip() for path, noted in sorted(left.files.items())},
+        "units": dict(sorted(left.units.items())),
+        "packages": sorted(left.packages),
         **({"picture": applied.picture} if applied.picture else {}),
     }
     return json.dumps(value, indent=1) + "\n"
 
 
 def is_older(digest: str, applied: Applied) -> bool:
-    """Whether the inventory with this digest was applied before the one that is applied now."""
-    return digest != applied.digest and digest in applied.history
+    """Whether of another inventory something was deployed after this one with this digest."""
+    return digest in applied.history[:-1]
 
 
-def drift(
-    applied: Applied, found: Mapping[str, str], wanted: Mapping[str, str] | None = None
-) -> tuple[tuple[str, str], ...]:
-    """What was changed by hand: (path, "changed" or "removed"), sorted.
+def drift(applied: Applied, found: Things, wanted: Things) -> tuple[tuple[str, str], ...]:
+    """What was changed by hand: (what, how), such as (path, "changed"); files first, each sorted.
 
-    `found`: path -> SHA-256 now; a file that is gone is not in it. `wanted`: path -> SHA-256 of
-    what a deploy is about to place; what is so already is no news.
+    `found`: as it is now; what is gone is not in it. `wanted`: what a deploy is about to see to:
+    a file that is so already is no news, nor is a unit or a package that nobody needs any more.
     """
-    wanted = wanted or {}
     changes = []
-    for path, digest in sorted(applied.files.items()):
-        if path not in found:
+    for path, (digest, mode) in sorted(applied.left.files.items()):
+        new_digest, new_mode = wanted.files.get(path, ("", ""))
+        if path not in found.files:
             changes.append((path, "removed"))
-        elif found[path] not in (digest, wanted.get(path)):
+            continue
+        now_digest, now_mode = found.files[path]
+        if now_digest not in (digest, new_digest):
             changes.append((path, "changed"))
+        elif mode and now_mode not in (mode, new_mode):
+            changes.append((path, f"{mode} → {now_mode}"))
+    for name, words in sorted(applied.left.units.items()):
+        if name in wanted.units:
+            lost = set(words.split()) - set(found.units.get(name, "").split())
+            said = {"enabled": "disabled", "running": "stopped"}
+            if how := [said[word] for word in words.split() if word in lost]:
+                changes.append((name, ", ".join(how)))
+    for name in sorted((applied.left.packages & wanted.packages) - found.packages):
+        changes.append((f"package {name}", "removed"))
     return tuple(changes)
 
 
@@ -101,37 +150,47 @@ def after(
     at: str,
     who: str,
     releve: str,
-    placed: Mapping[str, str],
-    found: Mapping[str, str],
+    placed: Things,
+    found: Things,
+    stages: Collection[str],
+    all_of_it: bool,
     picture: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Applied:
-    """What to remember after a deploy; `before` itself when nothing is new.
+    """What to remember after a deploy of the inventory `digest`; `before` itself when nothing is
+    new.
 
-    `placed`: path -> SHA-256 of what this deploy saw to; `found`: what the files of `before`
-    were when it began. A file that is gone and that nothing placed again is forgotten.
-    `picture`: what the platform is like now; None: nobody looked.
+    `stages`: those that this deploy ran. `all_of_it`: it did so with all that the host has, and
+    nothing failed. Only when every stage was, in this run or in those before it, is this what the
+    host was brought to.
+    `placed`: what this deploy saw to; `found`: how what was known before was when it began. What
+    is gone and was not brought back is forgotten. `picture`: what the platform is like now; None:
+    nobody looked.
     """
-    files = {path: old for path, old in before.files.items() if path in found}
-    files.update(placed)
-    seen = before.picture if picture is None else picture
-    same = (digest, files, releve, seen) == (
-        before.digest,
-        dict(before.files),
-        before.releve,
-        before.picture,
+    old = before.left
+    left = Things(
+        files={**{p: seen for p, seen in old.files.items() if p in found.files}, **placed.files},
+        units={**{n: seen for n, seen in old.units.items() if n in found.units}, **placed.units},
+        packages=(old.packages & found.packages) | placed.packages,
     )
-    if same:
-        return before
-    history = [old for old in before.history if old != digest]
-    if before.digest and before.digest != digest and before.digest not in history:
-        history.append(before.digest)
-    return replace(
+    reached = before.begun[1] if before.begun[0] == digest else frozenset()
+    reached = reached | frozenset(stages) if all_of_it else reached - frozenset(stages)
+    complete = reached == frozenset(STAGES)
+    if complete or (before.digest == digest and before.history[-1:] == (digest,)):
+        reached = frozenset()
+    entry = replace(
         before,
-        digest=digest,
-        at=at,
-        who=who,
+        digest=digest if complete else before.digest,
         releve=releve,
-        history=tuple([*history, digest][-_HISTORY:]),
-        files=files,
-        picture=seen,
+        history=_with(before.history, digest),
+        begun=(digest, reached) if reached else ("", frozenset()),
+        left=left,
+        picture=before.picture if picture is None else picture,
     )
+    return before if entry == before else replace(entry, at=at, who=who)
+
+
+def _with(history: tuple[str, ...], digest: str) -> tuple[str, ...]:
+    """The history with this digest as its last."""
+    if history[-1:] == (digest,):
+        return history
+    return (*(old for old in history if old != digest), digest)[-_HISTORY:]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import getpass
 import os
-import shlex
 import socket
 import sys
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,8 @@ from deploy.events import emit
 from deploy.refusal import misplaced
 from inventories.load import digest
 from inventories.model import Host, Inventory
-from platforms.ops import RefusedError
+from platforms.ops import Packages, Paths, RefusedError, Units, is_on, parse_paths
+from tools import words
 from tools.shell import BusyError
 from tools.ssh import SshError
 
@@ -49,11 +50,11 @@ def begin(host: Any, wanted: Host, inventory: Inventory) -> None:
         raise RefusedError(refusal)
     data = host.connector_data
     data["releve_note"] = lambda kind, **values: _note(host, kind, **values)
-    data["releve_placed"], data["releve_placed_by"] = {}, {}
+    data["releve_seen_to"] = {}
     _lock(host)
     memory = applied.parse(_read(host, f"cat -- {applied.PATH} 2>/dev/null || :").stdout)
     data["releve_applied"] = memory
-    data["releve_found"] = _hashes(host, memory)
+    data["releve_found"] = _found(host, memory.left)
     data["releve_digest"] = digest(inventory)
     if applied.is_older(data["releve_digest"], memory) and not os.environ.get(OLDER_VARIABLE):
         raise RefusedError(
@@ -64,24 +65,26 @@ def begin(host: Any, wanted: Host, inventory: Inventory) -> None:
 
 
 def tell_drift(host: Any) -> None:
-    """Name the files that were changed by hand, now that it is known what this deploy wants in
-    them: one that is so already was placed by a deploy that did not come to its end."""
+    """Name what was changed by hand, now that it is known what this deploy wants: a file that is so
+    already was placed by a deploy that did not come to its end."""
     data = host.connector_data
     if "releve_found" not in data:
         return
     memory: applied.Applied = data["releve_applied"]
-    changed = applied.drift(memory, data["releve_found"], data["releve_placed"])
+    changed = applied.drift(memory, data["releve_found"], seen_to(host))
     if changed:
         emit("drift", host=host.name, since=memory.at, files=[list(item) for item in changed])
-    for path, what in changed:
-        host.log(f"{path} was {what} by hand since {memory.at}")
+    for what, how in changed:
+        host.log(f"changed by hand since {memory.at}: {what} ({how})")
 
 
 def _note(host: Any, kind: str, **values: Any) -> None:
     data = host.connector_data
     if kind == "file":
-        data["releve_placed"][values["path"]] = values["sha256"]
-        data["releve_placed_by"][values["path"]] = host.current_op_hash
+        noted = (values["sha256"], values["mode"])
+        data["releve_seen_to"][kind, values["path"]] = (noted, host.current_op_hash)
+    elif kind in ("unit", "package"):
+        data["releve_seen_to"][kind, values["name"]] = (values["words"], host.current_op_hash)
     elif kind == "picture":
         # The first is what the last deploy is compared with, the last is what is remembered.
         if "releve_picture" not in data and (
@@ -118,14 +121,51 @@ def _read(host: Any, command: str) -> CommandOutput:
     return output
 
 
-def _hashes(host: Any, memory: applied.Applied) -> dict[str, str]:
-    """path -> SHA-256 now, of the files that the last deploy placed and that are still there."""
-    if not memory.files:
-        return {}
-    # -z: names as they are, without escapes.
-    command = f"sha256sum -z -- {shlex.join(memory.files)} 2>/dev/null | tr '\\0' '\\n'; :"
-    lines = _read(host, command).stdout_lines
-    return {line[66:]: line[:64] for line in lines if line[64:66] == "  "}
+def seen_to(host: Any, but: Collection[str] = ()) -> applied.Things:
+    """What this deploy wants on the host, as far as its operations said; `but`: leave out what is
+    only for these services."""
+    owners: Mapping[str, str] = host.connector_data.get("releve_owners", {})
+    seen = host.connector_data["releve_seen_to"]
+    here = {thing: noted for thing, (noted, op) in seen.items() if owners.get(op) not in but}
+    return applied.Things(
+        files={name: noted for (kind, name), noted in here.items() if kind == "file"},
+        units={name: noted for (kind, name), noted in here.items() if kind == "unit"},
+        packages=frozenset(name for kind, name in here if kind == "package"),
+    )
+
+
+_UNITS, _PACKAGES = "-- units", "-- packages"
+
+
+def _found(host: Any, left: applied.Things) -> applied.Things:
+    """How all that earlier deploys left is now, asked by one command."""
+    asked = []
+    if left.files:
+        asked.append(Paths().command(list(left.files)).get_raw_value())
+    asked.append(f"echo '{_UNITS}'")
+    if left.units:
+        asked.append(Units().command(list(left.units)))
+    asked.append(f"echo '{_PACKAGES}'")
+    if left.packages:
+        asked.append(f"{Packages().command()} -- {words.line(sorted(left.packages))} 2>/dev/null")
+    if len(asked) == 2:
+        return applied.Things()
+    lines = _read(host, "; ".join((*asked, ":"))).stdout_lines
+    at_units, at_packages = lines.index(_UNITS), lines.index(_PACKAGES)
+    units = Units().process(lines[at_units + 1 : at_packages])
+    return applied.Things(
+        files={
+            path: (found.sha256, f"{found.mode:o} {found.owner}:{found.group}")
+            for path, found in parse_paths(lines[:at_units]).items()
+        },
+        units={
+            # One that failed is not one that somebody stopped.
+            name: " ".join(["enabled"] * is_on(enabled) + ["running"] * (active != "inactive"))
+            for name, (load, active, enabled) in units.items()
+            if load != "not-found"
+        },
+        packages=frozenset(Packages().process(lines[at_packages + 1 :])),
+    )
 
 
 def fail(state: Any, host: Any, error: Exception) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from io import IOBase
 from pathlib import Path
 from typing import IO, Any, cast
@@ -93,9 +93,6 @@ class ReleveConnector(BaseConnector):
         self._shell: Shell | None = None
         self._answers: dict[str, Result] = {}
         self._wrote = False
-        self.commands_run = 0  # for benches and tests
-        # Called with each path written; `deploy.site` keeps the hashes for drift.
-        self.on_write: Callable[[str, bytes], None] | None = None
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -176,6 +173,12 @@ class ReleveConnector(BaseConnector):
             self.host.connector_data["releve_error"] = message
             raise TimeoutError(message)
         output = _output(result)
+        if result.exit_code not in success and self.state.current_stage < StateStage.Execute:
+            # Whoever asked may give the host up for it, and says nothing then.
+            asked, said = _short(unix.get_raw_value()), " / ".join(output.output_lines[-3:])
+            self.host.connector_data["releve_error"] = (
+                f"{asked} ended with code {result.exit_code}" + (f": {said}" if said else "")
+            )
         if print_output:
             for line in output.output_lines:
                 echo(f"{self.host.print_prefix}{line}", err=True)
@@ -188,7 +191,6 @@ class ReleveConnector(BaseConnector):
         if not preparing:
             self.forget()
         try:
-            self.commands_run += 1
             if stdin is not None:
                 argv = ("sh", "-c", line)
                 data = _stdin_bytes(stdin)
@@ -220,7 +222,6 @@ class ReleveConnector(BaseConnector):
         deadline = time.monotonic() + timeout
         while True:
             try:
-                self.commands_run += 1
                 left = max(30.0, deadline - time.monotonic())
                 return self.connection.run(argv, stdin=stdin, timeout=left, check=False)
             except SshError as error:
@@ -288,8 +289,6 @@ class ReleveConnector(BaseConnector):
         except (SshError, CommandError) as error:
             lost = not isinstance(error, CommandError)
             raise self._lost(f"{path}: {error}", session=lost) from error
-        if self.on_write is not None:
-            self.on_write(path, content)
 
     def get_file(
         self,
@@ -308,6 +307,11 @@ class ReleveConnector(BaseConnector):
         with get_file_io(cast(IO[Any], filename_or_io), "wb") as target:
             target.write(result.stdout)
         return True
+
+
+def _short(line: str) -> str:
+    text = " ".join(line.split())
+    return text if len(text) <= 200 else f"{text[:160]} … {text[-36:]}"
 
 
 def _as_root(arguments: dict[str, Any]) -> None:

@@ -34,12 +34,12 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """As in docs/architecture.md. DNS that we could not change is a failure of a deploy;
-        records that people have to change themselves are not."""
+        """As in docs/architecture.md. DNS of ours that cannot be asked or changed stands in the
+        way; records that people have to change themselves do not."""
         if self.report.exit_code not in (0, 2):
             return self.report.exit_code
-        if self.report.dry:
-            return 2 if self.changed else 0
+        if self.report.dry and self.changed:
+            return 2
         return 1 if any(zone.error and zone.automatic for zone in self.zones) else 0
 
 

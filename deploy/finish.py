@@ -27,21 +27,18 @@ def remember() -> Generator[FileUploadCommand, None, None]:
     """Write down what was applied, if that is not written there yet. The last operation."""
     data = host.connector_data
     before: applied.Applied = data["releve_applied"]
-    owners, failed = data.get("releve_owners", {}), failed_services(host)
-    # A service that failed may have placed some of its files or none: what they were stays known.
-    placed = {
-        path: digest
-        for path, digest in data["releve_placed"].items()
-        if owners.get(data["releve_placed_by"][path]) not in failed
-    }
+    failed = failed_services(host)
     entry = applied.after(
         before,
         digest=data["releve_digest"],
         at=begin.now(),
         who=begin.who(),
         releve=version("releve"),
-        placed=placed,
+        # A service that failed may have placed some of its files: what they were stays known.
+        placed=begin.seen_to(host, but=failed),
         found=data["releve_found"],
+        stages=data["releve_stages"],
+        all_of_it=data["releve_all"] and not failed,
         picture=data.get("releve_picture"),
     )
     if entry is before:

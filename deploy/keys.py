@@ -88,7 +88,7 @@ def keepers(inventory: Inventory, made: Sequence[str]) -> tuple[str, ...]:
     found = []
     for host in inventory.hosts.values():
         repository = inventory.repositories.get(host.repository or "")
-        if repository and repository.host and f"host.{host.id}.append" in made:
+        if repository and f"host.{host.id}.append" in made:
             found.append(repository.host)
     return tuple(dict.fromkeys(found))
 

@@ -28,9 +28,9 @@ class Failure:
 @dataclass
 class HostReport:
     """One host. `state` and what follows it speak of the host itself, `services` of those of its
-    services (by id) that failed while the rest of it went on. `drift`: (path, "changed" or
-    "removed") by hand since `drift_since`. `by_hand`: what else was, in the platform's words, and
-    how to keep it."""
+    services (by id) that failed while the rest of it went on. `drift`: (what, how), such as
+    (path, "changed"), by hand since `drift_since`. `by_hand`: what else was, in the platform's
+    words, and how to keep it."""
 
     host: str
     state: State = "ok"

@@ -21,6 +21,7 @@ from typing import IO, Any
 import roles
 from agent import receipt_key
 from deploy import keys
+from deploy.applied import STAGES
 from deploy.refusal import misplaced
 from deploy.report import Change, Failure, HostReport, Report
 from inventories import access, identity
@@ -29,7 +30,6 @@ from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
 from tools import ssh
 
-STAGES = ("install", "configure", "activate")
 Listener = Callable[[str, str], None]
 
 # Our own bookkeeping: neither a change of the host nor worth a line.
@@ -324,5 +324,12 @@ def _conclude(
         host = report.hosts[name_of_host]
         if host.ok:
             host.state = "failed"
-            host.error = "a question to the host was not answered"
+            host.error = "pyinfra gave it up, and its log says: " + _of_host(name_of_host, log)
             host.remedy = _REMEDY["failed"]
+
+
+def _of_host(name: str, log: IO[bytes]) -> str:
+    """The last lines of pyinfra's log about a host."""
+    log.seek(0)
+    lines = log.read().decode(errors="replace").splitlines()
+    return "\n".join([line.strip() for line in lines if f"[{name}]" in line][-5:]) or "nothing"

@@ -24,18 +24,18 @@ from pyinfra.context import ctx_host, ctx_state, state
 from pyinfra.context import host as _host
 
 from deploy import agent, begin, events, finish, keys
+from deploy.applied import STAGES
 from deploy.connector import inventory_of
-from inventories.model import Host, Inventory
+from inventories.model import Host, Inventory, Service
 from platforms import ops
 from roles import apps, registry
 
 host: Any = _host  # pyinfra's own annotations have gaps
-STAGES = ("install", "configure", "activate")
 
 
 def wanted_stages() -> tuple[str, ...]:
     """The stages to run, in their order. Raise ValueError for one that does not exist."""
-    named = [name for name in os.environ.get("RELEVE_STAGES", "").split(",") if name]
+    named = _named("RELEVE_STAGES")
     unknown = set(named) - set(STAGES)
     if unknown:
         raise ValueError(f"RELEVE_STAGES: {', '.join(sorted(unknown))}; there is {STAGES}")
@@ -59,16 +59,28 @@ def duties(stage: str, wanted: Host, inventory: Inventory) -> None:
                 getattr(module, stage)(wanted, inventory)
 
 
+def _named(variable: str) -> list[str]:
+    return [name for name in os.environ.get(variable, "").split(",") if name]
+
+
+def is_wanted(service: Service) -> bool:
+    """Whether this run touches the service."""
+    only = _named("RELEVE_SERVICES")
+    return service.id not in _named("RELEVE_LEAVE") and (not only or service.id in only)
+
+
+def is_whole(wanted: Host, inventory: Inventory) -> bool:
+    """Whether this run is about all that the host has."""
+    meant = not _named("RELEVE_SERVICES") or wanted.id in _named("RELEVE_WHOLE")
+    return meant and all(map(is_wanted, inventory.services_on(wanted.id)))
+
+
 def services(stage: str, wanted: Host, inventory: Inventory) -> None:
     """Queue the services of the host."""
-    only = os.environ.get("RELEVE_SERVICES")
-    leave = os.environ.get("RELEVE_LEAVE", "").split(",")
     for role in host.loop(registry.SERVICES.values()):
         here = [s for s in inventory.services.values() if s.role == role.name]
         for service in host.loop(apps.in_order(here)):
-            if service.host != wanted.id or (only and service.id not in only.split(",")):
-                continue
-            if service.id in leave:
+            if service.host != wanted.id or not is_wanted(service):
                 continue
             module = module_of(role.on, wanted, f"{service.id} ({role.name})")
             with (
@@ -82,6 +94,8 @@ def site(wanted: Host, inventory: Inventory) -> None:
     """Queue everything for the current host."""
     stages = wanted_stages()
     begin.begin(this_host(), wanted, inventory)
+    host.connector_data["releve_stages"] = stages
+    host.connector_data["releve_all"] = is_whole(wanted, inventory)
     for stage in host.loop(STAGES):
         if stage in stages:
             duties(stage, wanted, inventory)
@@ -116,11 +130,26 @@ def main() -> None:
         site(inventory.hosts[host.data.releve_host], inventory)
     except Exception as error:  # whatever it is, it must not stop the other hosts
         begin.tell_drift(this)
-        begin.fail(run, this, error)
+        if this in run.active_hosts:
+            begin.fail(run, this, error)
+            return
+        tell_unanswered(this)
+        if not run.active_hosts:
+            raise  # "No hosts remaining!": pyinfra ends here, and so do we
         return
     begin.tell_drift(this)
     if this not in run.active_hosts:
-        events.emit("failed", host=this.name, message="a question to the host was not answered")
+        tell_unanswered(this)
+
+
+def tell_unanswered(this: Any) -> None:
+    """Say at which question pyinfra gave the host up."""
+    why = this.connector_data.get("releve_error") or "which, pyinfra did not say"
+    if this.connector_data.get(events.LOST):
+        events.emit("unreachable", host=this.name, message=why)
+        return
+    message = f"a question to the host had no answer: {why}\nRun that on the host to see more."
+    events.emit("failed", host=this.name, message=message)
 
 
 if not state.is_executing:

@@ -25,9 +25,8 @@ def plan(report: Report, zones: Sequence[ZonePlan] = (), *, full: bool = False) 
     hosts = sum(1 for host in report.hosts.values() if host.changed)
     records = sum(len(zone.differences) for zone in zones)
     if not hosts and not records:
-        lines.append(
-            "Nothing to change." if report.ok else "Nothing to change where we could look."
-        )
+        seen = report.ok and not any(zone.error for zone in zones)
+        lines.append("Nothing to change." if seen else "Nothing to change where we could look.")
     else:
         sums = f"{_count(hosts, 'host')}, {_count(records, 'DNS record set')}"
         more = " New files are named only: releve plan --full FILE shows them." if folded else ""

@@ -11,7 +11,6 @@ import difflib
 import hashlib
 import io
 import os
-import shlex
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from inventories.secrets import Secrets
+from tools import words
 
 
 class RefusedError(Exception):
@@ -234,11 +234,15 @@ def _changes(
             yield StringCommand("rm -f --", QuoteString(item.path))
 
 
+def _mode(item: File) -> str:
+    return f"{item.mode:o} {item.owner}:{item.group}"
+
+
 def _place_file(
     item: File, now: Found | None
 ) -> Generator[StringCommand | FileUploadCommand, None, None]:
     digest = hashlib.sha256(item.content).hexdigest()
-    note("file", path=item.path, sha256=digest)
+    note("file", path=item.path, sha256=digest, mode=_mode(item))
     same = now is not None and now.sha256 == digest and now.kind.startswith("regular")
     if not same:
         note("diff", path=item.path, text=_difference(item, now))
@@ -299,7 +303,7 @@ def tested(
     """
     now = host.get_fact(Paths, paths=[file.path]).get(file.path)
     digest = hashlib.sha256(file.content).hexdigest()
-    note("file", path=file.path, sha256=digest)
+    note("file", path=file.path, sha256=digest, mode=_mode(file))
     same = now is not None and (now.sha256, now.mode) == (digest, file.mode)
     if same and host.get_fact(Holds, check=holds):
         return
@@ -309,8 +313,7 @@ def tested(
         note("diff", path=file.path, text=_difference(file, now))
     candidate = replace(file, path=f"{file.path}.candidate")
     yield Placed(candidate)
-    words = ("try", candidate.path, file.path, test, load)
-    yield StringCommand("sh -c", QuoteString(_TRY), *(QuoteString(word) for word in words))
+    yield StringCommand(words.script(_TRY, candidate.path, file.path, test, load))
 
 
 class Packages(FactBase[set[str]]):
@@ -359,6 +362,8 @@ def packages(
     """
     queued: dict[str, bool] = host.connector_data.setdefault("releve_packages", {})
     queued |= {name: True for name in names if name not in queued}
+    for name in names:
+        note("package", name=name, words="")
     before: list[Item] = host.connector_data.setdefault("releve_first", [])
     before += [item for item in first if item not in before]
     # In the order given: where a package can do with one of several others, apt takes one that
@@ -390,7 +395,7 @@ class Units(FactBase[dict[str, tuple[str, str, str]]]):
         # One call for all: `systemctl show` answers in order, a blank line in between.
         return (
             "systemctl show --property=Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload -- "
-            + shlex.join(units)
+            + words.line(units)
         )
 
     @staticmethod
@@ -417,9 +422,11 @@ def units(
     """Start and enable systemd units (full names, with `.service` or `.timer`), and stop and
     disable others. A unit that is not there is an error when it is to run."""
     wanted = list(dict.fromkeys([*running, *enabled, *disabled]))
+    for name in dict.fromkeys([*running, *enabled]):
+        note("unit", name=name, words="enabled running" if name in running else "enabled")
     state = host.get_fact(Units, units=wanted)
     none = ("", "", "")
-    enable = [u for u in dict.fromkeys([*running, *enabled]) if not _on(state.get(u, none)[2])]
+    enable = [u for u in dict.fromkeys([*running, *enabled]) if not is_on(state.get(u, none)[2])]
     start = [u for u in running if state.get(u, none)[1] not in ("active", "activating")]
     stop = [
         u
@@ -432,7 +439,8 @@ def units(
             yield StringCommand("systemctl", verb, "--", *(QuoteString(n) for n in names))
 
 
-def _on(unit_file_state: str) -> bool:
+def is_on(unit_file_state: str) -> bool:
+    """Whether a unit in this state, as systemd names it, is started by others or at boot."""
     return unit_file_state in ("enabled", "static", "alias", "indirect", "generated")
 
 

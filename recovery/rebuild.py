@@ -17,8 +17,8 @@ from pathlib import Path
 import roles
 from agent.plan import archived_duties
 from deploy import keys
+from deploy.applied import STAGES
 from deploy.refusal import errors_of
-from deploy.run import STAGES
 from inventories import edit
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
@@ -119,11 +119,6 @@ def lost_host(inventory: Inventory, named: str | None) -> Host:
         raise UsageError(f"{named} is no host of the inventory: {', '.join(inventory.hosts)}")
     if host.repository is None:
         raise UsageError(f"{host.id} has no repository in the inventory: there are no copies of it")
-    if inventory.repositories[host.repository].host is None:
-        raise UsageError(
-            f"the repository {host.repository} is on no host of the inventory: a new machine "
-            "cannot be given a key to it from here. Add its host, with the role repository."
-        )
     if not inventory.services_on(host.id):
         raise UsageError(f"{host.id} serves nothing: a plain `releve deploy` sets it up anew")
     return host

@@ -361,15 +361,6 @@ def update(
         )
 
 
-def is_address(text: str) -> bool:
-    """Whether `text` is an IP address rather than a name."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def reverse_name(address: str) -> str:
     """The name under which the PTR record of `address` stands, without the last dot."""
     return ipaddress.ip_address(address).reverse_pointer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from inventories.model import Inventory, Service
 from platforms import ops
 from platforms.debian import steps, web
 from platforms.debian.steps import Step
+from tools import words
 
 
 class Unmet(FactBase[list[int]]):
@@ -36,6 +36,9 @@ class Unmet(FactBase[list[int]]):
 def ensure(wanted: Sequence[Step]) -> Generator[StringCommand, None, None]:
     """Run each step whose check fails, in order. All checks are asked before the first step runs,
     so a step must not rely on an earlier one's check having been asked after it."""
+    for step in wanted:
+        if step.unit:
+            ops.note("unit", name=step.unit, words="enabled running")
     for number in host.get_fact(Unmet, checks=[step.check_command() for step in wanted]):
         ops.note("diff", path="", text=wanted[number].title)
         yield StringCommand(wanted[number].run_command())
@@ -46,7 +49,7 @@ class Said(FactBase[list[str]]):
 
     def command(self, program: Sequence[str]) -> str:
         run = '[ ! -e "$1" ] || exec python3 "$@"'
-        return f"{shlex.join(('sh', '-c', run, 'look', *program))} 2>&1 || true"
+        return f"{words.script(run, *program)} 2>&1 || true"
 
     @staticmethod
     def default() -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -19,10 +21,10 @@ from deploy import applied, dns
 from deploy.run import run
 from inventories import load
 from inventories.access import ssh_target
-from inventories.model import Inventory
+from inventories.model import Inventory, Service
 from inventories.secrets import Secrets
 from lab.inventory import TSIG_SECRET
-from tests.lab.house import House
+from tests.lab.house import REPO, House
 from tools import ssh
 
 pytestmark = pytest.mark.lab
@@ -149,17 +151,70 @@ def test_watch_runs_the_checks_and_holds_no_key_but_its_own(house: House) -> Non
 
 
 def test_drift_is_named_and_put_right(house: House) -> None:
-    path = "/etc/apt/apt.conf.d/60releve-periodic"
-    house.on("monts", "sh", "-c", 'echo "// by hand" >> "$1"', "sh", path)
+    path, closed = "/etc/apt/apt.conf.d/60releve-periodic", "/etc/nftables.conf"
+    house.on("monts", "sh", "-c", 'echo "// by hand" >> "$1"; chmod 777 "$2"', "sh", path, closed)
+    house.on("monts", "systemctl", "disable", "--quiet", "apt-daily.timer")
+    house.on("monts", "systemctl", "stop", "nginx")
+    house.on("monts", "dpkg", "--remove", "unattended-upgrades")
+    by_hand = (
+        (path, "changed"),
+        (closed, "755 root:root → 777 root:root"),
+        ("apt-daily.timer", "disabled"),
+        ("nginx.service", "stopped"),
+        ("package unattended-upgrades", "removed"),
+    )
     planned = run(house.file, limit=["monts"], dry=True)
-    assert planned.hosts["monts"].drift == ((path, "changed"),)
+    assert planned.hosts["monts"].drift == by_hand
     assert planned.exit_code == 2
     difference = "\n".join(d for c in planned.hosts["monts"].changes for d in c.details)
     assert "-// by hand" in difference
     done = run(house.file, limit=["monts"])
-    assert done.hosts["monts"].drift == ((path, "changed"),)
-    assert len(done.hosts["monts"].changes) == 1
+    assert done.hosts["monts"].drift == by_hand
     assert "by hand" not in house.on("monts", "cat", path)
+    assert house.on("monts", "systemctl", "is-enabled", "apt-daily.timer").strip() == "enabled"
+    again = run(house.file, limit=["monts"])
+    assert (again.hosts["monts"].drift, again.changed) == ((), False)
+
+
+def test_the_plain_pyinfra_command_knows_the_hosts_and_the_deploy(house: House) -> None:
+    def pyinfra(*words: str) -> str:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("pyinfra")), f"@releve/{house.file}", *words],
+            capture_output=True, text=True, cwd=REPO, stdin=subprocess.DEVNULL, timeout=300,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    # Side by side: each is under way before any of them is done.
+    said = pyinfra(
+        *("-y", "--limit", "datacenter-gra", "exec", "--"),
+        "sh -c 'echo began $(hostname) $(date +%s%N); sleep 4; echo ended - $(date +%s%N)'",
+    )
+    began = dict(re.findall(r"began (\S+) ([0-9]+)", said))
+    ended = re.findall(r"ended - ([0-9]+)", said)
+    assert (began.keys(), len(ended)) == ({"monts", "rivage"}, 2), said
+    assert max(map(int, began.values())) < min(map(int, ended))
+    said = pyinfra("--dry", "--limit", "coffre", "deploy/site.py")
+    assert "Remember what was applied" in said
+    assert "[monts]" not in said
+
+
+def test_a_deploy_of_a_part_is_not_remembered_as_one_of_the_whole(
+    house: House, edited: Path
+) -> None:
+    organisation = roles.load(edited).organisation.model_copy(update={"name": "Renommée"})
+    change(edited, organisation=organisation)
+    look = ("check", edited, "--only", "monts.inventory")
+    assert run(edited, limit=["pad"]).ok
+    assert "another state of the inventory" in house.releve(*look, code=1)
+    # What is older than that part is older than the host.
+    assert run(house.file, limit=["monts"]).hosts["monts"].state == "refused"
+    assert run(edited, stages=("install", "configure"), limit=["monts"]).ok
+    assert "another state of the inventory" in house.releve(*look, code=1)
+    assert run(edited, stages=("activate",), limit=["monts"]).ok
+    house.releve(*look)
+    assert run(house.file, limit=["monts"], older=True).ok
 
 
 def test_secrets_are_not_in_a_plan(house: House) -> None:
@@ -306,16 +361,13 @@ def test_a_service_that_fails_leaves_its_neighbours_and_the_copies_alone(house: 
 @pytest.fixture(scope="module")
 def newcomer(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One more host, blank, with a site; the inventory in which it stands. Its first deploy was
-    killed in the middle, the second went as far as one goes before DNS names the host."""
+    killed in the middle."""
     file = house.copy(tmp_path_factory.mktemp("newcomer") / "newcomer.toml")
     blank = house.lab.blank("neuf", datacenter="PAR").model_copy(update={"repository": "coffre"})
-    site = house.service("journal").model_copy(
-        update={"id": "neuf", "host": "neuf", "url": "https://neuf.atelier.example"}
-    )
     change(
         file,
         hosts={**house.inventory.hosts, "neuf": blank},
-        services={**house.inventory.services, "neuf": site},
+        services={**house.inventory.services, "neuf": on_newcomer(house, "neuf")},
     )
     with house.start("deploy", file, "--limit", "neuf", "--limit", "coffre", "--yes") as first:
         assert first.stdout is not None
@@ -332,31 +384,41 @@ def newcomer(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     house.lab.destroy("neuf")
 
 
+def on_newcomer(house: House, name: str) -> Service:
+    return house.service("journal").model_copy(
+        update={"id": name, "host": "neuf", "url": f"https://{name}.atelier.example"}
+    )
+
+
 def test_cut_off_in_the_middle_a_deploy_goes_on(house: House, newcomer: Path) -> None:
-    again = run(newcomer, stages=("install", "configure"), limit=["coffre", "neuf"])
-    assert {h.host: (h.state, h.error) for h in again.hosts.values()} == dict.fromkeys(
-        again.hosts, ("ok", "")
+    words = ("deploy", newcomer, "--limit", "neuf", "--limit", "coffre", "--yes")
+    assert "Done: 2 hosts as the inventory says." in house.releve(*words)
+    status, body = house.get(
+        "/",
+        host="neuf.atelier.example",
+        address=roles.load(newcomer).hosts["neuf"].address,
+        ca=house.lab.ca_file,
     )
-    # It serves before DNS knows it, with a certificate that is only a placeholder so far.
-    get = partial(
-        house.get, host="neuf.atelier.example", address=roles.load(newcomer).hosts["neuf"].address
-    )
-    status, body = get("/")
     assert (status, "<title>L&#039;Atelier en Santé</title>" in body) == (200, True)
     assert "Bonjour tout le monde" in body
+    assert "Nothing to change" in house.releve(*words)
+
+
+def test_a_site_serves_before_dns_and_gets_its_certificate_after(
+    house: House, newcomer: Path
+) -> None:
+    there = roles.load(newcomer)
+    change(newcomer, services={**there.services, "plus": on_newcomer(house, "plus")})
+    assert run(newcomer, stages=("install", "configure"), limit=["plus"]).ok
+    get = partial(house.get, host="plus.atelier.example", address=there.hosts["neuf"].address)
+    # With a certificate that is only a placeholder so far.
+    assert get("/")[0] == 200
     assert get("/", ca=house.lab.ca_file)[0] == 0
     assert get("/wp-admin/install.php")[0] == 403
-
-
-def test_the_real_certificate_comes_when_dns_names_the_host(house: House, newcomer: Path) -> None:
-    early = run(newcomer, stages=("activate",), limit=["neuf"]).hosts["neuf"]
+    early = run(newcomer, stages=("activate",), limit=["plus"]).hosts["neuf"]
     warned = "\n".join(early.warnings)
-    assert "No certificate for neuf.atelier.example" in warned
+    assert "No certificate for plus.atelier.example" in warned
     assert "Does DNS name this host" in warned
-    get = partial(
-        house.get, host="neuf.atelier.example", address=roles.load(newcomer).hosts["neuf"].address
-    )
     assert get("/")[0] == 200  # goes on with what it has
     house.releve("deploy", newcomer, "--limit", "neuf", "--yes")
     assert get("/", ca=house.lab.ca_file)[0] == 200
-    assert "Nothing to change" in house.releve("deploy", newcomer, "--limit", "neuf", "--yes")

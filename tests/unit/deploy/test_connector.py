@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from pyinfra.api.command import StringCommand
 from pyinfra.api.config import Config
+from pyinfra.api.exceptions import InventoryError
 from pyinfra.api.state import StateStage
 
 from deploy.connector import ReleveConnector, groups_of
@@ -54,7 +55,7 @@ def test_what_was_asked_while_preparing_is_answered_from_memory(
     connector.state.current_stage = StateStage.Execute
     fact.write_text("new")  # behind our back: what the host's lock is for
     assert ask(connector, f"cat {fact}") == "old"
-    assert connector.commands_run == 1
+    assert len(cast(LocalShell, connector.shell).lines) == 1
 
 
 def test_any_command_not_seen_before_drops_all_of_the_memory_for_good(
@@ -76,7 +77,7 @@ def test_writing_a_file_drops_the_memory(connector: ReleveConnector) -> None:
     connector._connection = cast(Any, SimpleNamespace(run=lambda *_, **__: None))
     connector.place("/x", b"")
     ask(connector, "echo 1")
-    assert connector.commands_run == 2
+    assert len(cast(LocalShell, connector.shell).lines) == 2
 
 
 class Sessions:
@@ -164,6 +165,44 @@ def test_output_is_lines_of_each_stream_and_success_is_the_exit_code(
     assert output.stderr_lines == ["\ufffd"]
     done, _ = connector.run_shell_command(StringCommand("exit 3"), _success_exit_codes=[3])
     assert done
+
+
+def test_a_question_without_an_answer_is_known_by_its_words(connector: ReleveConnector) -> None:
+    ask(connector, "true")
+    assert "releve_error" not in connector.host.connector_data
+    connector.run_shell_command(StringCommand("echo broken >&2; exit 7 #", "x" * 500))
+    said = connector.host.connector_data["releve_error"]
+    assert said.startswith("sh -c 'echo broken >&2; exit 7 # xxx")
+    assert said.endswith(" ended with code 7: broken")
+    assert len(said) < 300
+    # What an operation runs tells its error itself.
+    connector.host.connector_data.clear()
+    connector.state.current_stage = StateStage.Execute
+    connector.run_shell_command(StringCommand("exit 7"))
+    assert "releve_error" not in connector.host.connector_data
+
+
+def test_each_host_of_the_inventory_is_one_of_pyinfras() -> None:
+    hosts = {
+        name: (data, groups)
+        for name, data, groups in ReleveConnector.make_names_data("inventories/lab.toml")
+    }
+    assert list(hosts) == ["monts", "coffre", "vigie"]
+    data, groups = hosts["monts"]
+    assert Path(data["releve_inventory"]) == Path("inventories/lab.toml").resolve()
+    assert (data["releve_host"], data["ssh_hostname"], data["ssh_user"]) == (
+        "monts", "198.51.100.10", "root"
+    )  # fmt: skip
+    assert {"wordpress", "site", "debian", "datacenter-gra"} <= set(groups)
+    with pytest.raises(InventoryError, match="@releve/PATH"):
+        list(ReleveConnector.make_names_data(""))
+
+
+def test_an_inventory_that_is_none_is_told_in_pyinfras_way(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text("schema = 1\n")
+    with pytest.raises(InventoryError, match="organisation"):
+        list(ReleveConnector.make_names_data(str(file)))
 
 
 def test_groups_are_what_an_admin_would_limit_to() -> None:

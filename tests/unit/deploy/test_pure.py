@@ -6,10 +6,13 @@ import itertools
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from cli.deploy import deploy
+from deploy import everything, run, text
 from deploy import keys as made
-from deploy import run, text
 from deploy.dns import ZonePlan
+from deploy.everything import Outcome
 from deploy.report import Change, Failure, HostReport, Report
 from inventories.model import Inventory, Zone
 from inventories.secrets import Secrets
@@ -240,6 +243,33 @@ def test_a_duty_that_a_platform_cannot_have_is_refused_before_anything_is_sent(
     assert report.hosts["monts"].state == "refused"
     assert "cannot set up watch" in report.hosts["monts"].error
     assert report.exit_code == 1
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(("kind", "code"), [("rfc2136", 1), ("manual", 0)])
+def test_a_server_of_ours_that_cannot_be_asked_stands_in_the_way(
+    dry: bool, kind: str, code: int
+) -> None:
+    table = {"server": "192.0.2.53", "key": "k", "secret": "secret:x"} if code else {}
+    zone = ZonePlan(Zone.model_validate({"id": "a.example", "dns": kind, **table}), (), error="no")
+    report = Report(dry, {"web": HostReport("web")})
+    assert Outcome(report, (zone,)).exit_code == code
+    assert "where we could look" in text.plan(report, (zone,))
+    web = HostReport("web", changes=[Change("x")])
+    assert Outcome(Report(True, {"web": web}), (zone,)).exit_code == 2
+
+
+def test_deploy_ends_alike_with_and_without_a_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {"dns": "rfc2136", "server": "192.0.2.53", "key": "k", "secret": "secret:x"}
+    zone = ZonePlan(Zone.model_validate({"id": "a.example", **table}), (), error="no answer")
+    for verb, dry in (("plan", True), ("deploy", False)):
+        outcome = Outcome(Report(dry, {"w": HostReport("w")}), (zone,))
+        monkeypatch.setattr(everything, verb, lambda *_, _is=outcome, **__: _is)
+    for more in ([], ["--yes"]):
+        done = CliRunner().invoke(deploy, [str(tmp_path / "x.toml"), *more])
+        assert (done.exit_code, "no answer" in done.output) == (1, True), more
 
 
 def test_records_are_shown_although_nobody_could_be_asked() -> None:
