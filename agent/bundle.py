@@ -131,9 +131,9 @@ def files(inventory: Inventory, host_id: str, secrets: Secrets) -> tuple[HostFil
     key = host_key(inventory, repository)
     if key is None:
         raise ValueError(
-            f"the repository {repository.id} has no host_key in the inventory: without it "
-            f"{host_id} would send its copies to whoever answers. Read it on the repository's "
-            "host (/etc/ssh/ssh_host_ed25519_key.pub) and write it there."
+            f"{repository.host} has no host_key in the inventory: without it {host_id} would send "
+            "its copies to whoever answers. Read it on that host "
+            "(/etc/ssh/ssh_host_ed25519_key.pub) and write it there."
         )
     append = secrets.get(f"host.{host_id}.append").strip() + "\n"
     guard = f"{_minute(host_id, 'guard', 10)}-59/10 * * * *"

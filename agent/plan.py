@@ -52,24 +52,15 @@ def ssh_argv(
 
 
 def repository_address(inventory: Inventory, repository: Repository) -> tuple[str, int]:
-    """Where a repository is reached: its own address, its host's, or the name in its URL."""
-    host = inventory.hosts.get(repository.host) if repository.host else None
-    port = repository.url.port
-    if host is not None and port == 22:
-        port = host.port
-    if repository.address is not None:
-        return str(repository.address), port
-    if host is not None:
-        return str(host.address), port
-    return repository.url.host, port
+    """Where a repository is reached: at its own address, or else its host's."""
+    host = inventory.hosts[repository.host]
+    port = repository.url.port if repository.url.port != 22 else host.port
+    return str(repository.address or host.address), port
 
 
 def host_key(inventory: Inventory, repository: Repository) -> str | None:
     """The public host key ("TYPE BASE64") a repository is known by, or None."""
-    if repository.host_key:
-        return repository.host_key
-    host = inventory.hosts.get(repository.host) if repository.host else None
-    return host.host_key if host else None
+    return inventory.hosts[repository.host].host_key
 
 
 def known_hosts(key: str) -> bytes:

@@ -82,7 +82,7 @@ def lent(
     place = f"/run/releve/lent-{lender}"
     described = source(inventory, lender, folder=place, key="key", password="password")  # noqa: S106
     if key is None or described is None:
-        raise BackupError(f"the repository {repository.id} has no host_key in the inventory")
+        raise BackupError(f"{repository.host}, which keeps them, has no host_key in the inventory")
     private = Ed25519PrivateKey.generate()
     public = private.public_key().public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.plan import ALIAS, host_key, known_hosts, repository_address
+from agent.plan import ALIAS, host_key, known_hosts
 from backup.errors import BackupError, BusyError, UnreachableError, UsageError
-from inventories.access import passphrase, ssh_key_file, ssh_target
+from inventories.access import ssh_target
 from inventories.model import Host, Inventory, Repository
 from inventories.secrets import Secrets
 from tools import restic, ssh
@@ -108,19 +108,8 @@ def protected(inventory: Inventory, limit: Sequence[str] = ()) -> tuple[str, ...
 
 
 def target(inventory: Inventory, repository: Repository) -> ssh.Target:
-    """Whom to speak to for a repository: our own host, or the account at its provider."""
-    if repository.host and repository.host in inventory.hosts:
-        return ssh_target(inventory.hosts[repository.host])
-    address, port = repository_address(inventory, repository)
-    return ssh.Target(
-        repository.id,
-        address,
-        repository.host_key,
-        port=port,
-        user=repository.url.user,
-        key_file=ssh_key_file(),
-        passphrase=passphrase,
-    )
+    """Whom to speak to for a repository: the host that keeps it."""
+    return ssh_target(inventory.hosts[repository.host])
 
 
 def memory_folder() -> str | None:
@@ -175,8 +164,8 @@ def open_repository(inventory: Inventory, host_id: str, secrets: Secrets) -> Ite
     key = host_key(inventory, repository)
     if key is None:
         raise BackupError(
-            f"the repository {repository.id} has no host_key in the inventory: whoever answers at "
-            f"{to.address} could pass for it. Write its key there."
+            f"{repository.host} has no host_key in the inventory: whoever answers at {to.address} "
+            "could pass for it. Write its key there."
         )
     if to.key_file and ssh.is_protected(to.key_file):
         raise BackupError(

@@ -109,8 +109,7 @@ def ask_repositories(
 ) -> AskStored:
     """Ask repository hosts for the names and dates of snapshots.
 
-    The watch goes through the gate. An operator's session lists the folder, which is possible
-    only where the repository's host is one of the inventory's.
+    The watch goes through the gate; an operator's session lists the folder.
     """
 
     def ask(repository: Repository, host: str, deadline: float) -> list[Stored] | None:
@@ -121,7 +120,7 @@ def ask_repositories(
             target = _repository_target(inventory, repository, addresses, as_watch)
         except KeyFileError:
             return None
-        if target is None or target.host_key is None or not has_key():
+        if target.host_key is None or not has_key():
             return None
         deadline = min(deadline, time.monotonic() + STORED_SECONDS)
         try:
@@ -146,21 +145,19 @@ def ask_repositories(
 
 def _repository_target(
     inventory: Inventory, repository: Repository, addresses: Mapping[str, str], as_watch: bool
-) -> Target | None:
+) -> Target:
     from agent.plan import host_key, repository_address
     from inventories.access import passphrase, ssh_key_file, ssh_target
     from tools.ssh import Target
 
-    host = inventory.hosts.get(repository.host) if repository.host else None
+    host = inventory.hosts[repository.host]
     if not as_watch:
-        if host is None:
-            return None
         target = ssh_target(host)
         return replace(target, address=addresses.get(host.id, target.address))
     address, port = repository_address(inventory, repository)
     return Target(
         name=repository.id,
-        address=addresses.get(host.id, address) if host else address,
+        address=addresses.get(host.id, address),
         host_key=host_key(inventory, repository),
         port=port,
         user=repository.url.user,

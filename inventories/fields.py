@@ -99,9 +99,11 @@ RIGHT: dict[str, str] = {
     "hosts.*.yunohost.permissions.*.*": _ACCOUNT,
     "hosts.*.yunohost.permissions.*": 'a list of groups, such as ["all_users"]',
     "repositories.*.url": '"ssh-append://USER@HOST/NAME", NAME of lower-case letters and digits',
-    "repositories.*.host": "the name of one of the hosts",
+    "repositories.*.host": (
+        "host = with the name of the Debian host here that keeps the copies, which has "
+        'roles = ["repository"]'
+    ),
     "repositories.*.address": _IP,
-    "repositories.*.host_key": _KEY,
     "repositories.*.provider": "the provider's name in double quotes",
     "repositories.*.datacenter": _PLACE,
     "repositories.*.keep": 'a table such as { within = "7d", weekly = 8, monthly = 12 }',

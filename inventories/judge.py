@@ -120,7 +120,7 @@ def _with_services(inventory: Inventory) -> tuple[Host, ...]:
 
 def _copies_burn_too(inventory: Inventory, _: Around) -> Iterator[Judgement]:
     for host, repository in _protected(inventory):
-        actual = inventory.hosts.get(repository.host or "")
+        actual = inventory.hosts.get(repository.host)
         same_host = repository.host == host.id
         places = {repository.datacenter} | ({actual.datacenter} if actual else set())
         if same_host or any(_same(host.datacenter, place) for place in places):
@@ -302,15 +302,6 @@ def _host_key(inventory: Inventory, _: Around) -> Iterator[Judgement]:
                 "has no host_key: nothing can connect to it, for nobody could tell it from another",
                 "Copy the line of /etc/ssh/ssh_host_ed25519_key.pub from its console",
             )
-    for repository in inventory.repositories.values():
-        if repository.host is None and repository.host_key is None:
-            yield Judgement(
-                "host-key",
-                "warning",
-                f"repositories.{repository.id}",
-                "has no host_key: no copy can be sent there",
-                "Ask the provider for the line of its /etc/ssh/ssh_host_ed25519_key.pub",
-            )
 
 
 def _twice(inventory: Inventory, _: Around) -> Iterator[Judgement]:
@@ -340,7 +331,7 @@ def _twice(inventory: Inventory, _: Around) -> Iterator[Judgement]:
             )
         keys.setdefault(key, host)
     for repository in inventory.repositories.values():
-        host_of = inventory.hosts.get(repository.host or "")
+        host_of = inventory.hosts.get(repository.host)
         if host_of and not _same(host_of.datacenter, repository.datacenter):
             yield Judgement(
                 "same-host",
@@ -381,6 +372,19 @@ def _zones(inventory: Inventory, _: Around) -> Iterator[Judgement]:
                 f"services.{service.id}.url",
                 f"no domain here holds {service.domain}: nobody knows how its records are changed",
                 f'Add [domains."{".".join(service.domain.split(".")[-2:])}"] with dns = "manual"',
+            )
+
+
+def _paths(inventory: Inventory, _: Around) -> Iterator[Judgement]:
+    for service in inventory.services.values():
+        host = inventory.hosts[service.host]
+        if host.platform == "debian" and service.path != "/":
+            yield Judgement(
+                "url-path",
+                "error",
+                f"services.{service.id}.url",
+                f"has the path {service.path}, and on Debian a service has a whole name to itself",
+                f"Write https://{service.domain}, or a name below it",
             )
 
 
@@ -537,6 +541,7 @@ RULES: dict[str, Rule] = {
     "same-host": _twice,
     "retention": _retention,
     "zone": _zones,
+    "url-path": _paths,
     "ttl": _ttl,
     "platform": _platforms,
     "yunohost": _only_on_yunohost,

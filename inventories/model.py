@@ -495,9 +495,8 @@ class Repository(Model):
 
     id: Name
     url: Annotated[RepositoryUrl, PlainSerializer(str, return_type=str)]
-    host: Name | None = None  # when the repository host is one of `hosts`
-    address: Address | None = None  # else: where to reach it without DNS
-    host_key: SshPublicKey | None = None
+    host: Name
+    address: Address | None = None  # where those who save reach it; None: at its host's
     provider: Line
     datacenter: Line
     hds: Flag = False  # certified "Hébergeur de données de santé", activity 6
@@ -597,11 +596,21 @@ def _acme_directory(text: str) -> str:
 AcmeDirectory = Annotated[Line, AfterValidator(_acme_directory)]
 
 
+def _beside(text: str) -> str:
+    if "/" in text or text in (".", ".."):
+        raise ValueError("write the name of a file beside the inventory, without a folder")
+    return text
+
+
+# A file in the folder of the inventory: copies of both are made in other folders.
+FileBeside = Annotated[Line, AfterValidator(_beside)]
+
+
 class Certificates(Model):
     """Where certificates come from. The default is Let's Encrypt."""
 
     directory: AcmeDirectory = "https://acme-v02.api.letsencrypt.org/directory"
-    trust: Line | None = None  # a PEM file beside the inventory, for a private authority
+    trust: FileBeside | None = None  # PEM, for a private authority
 
 
 class Acknowledgement(Model):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from inventories.model import Certificates, Host, Inventory, Person, Repository, Zone
+from inventories.model import Certificates, Host, Inventory, Person, Zone
 from lab import inet
 from lab.errors import LabError, Unknown
 
@@ -81,7 +81,8 @@ def inside(
             for name, host in inventory.hosts.items()
         },
         "repositories": {
-            name: _repository(repository, places.get(repository.host or ""))
+            # In the lab each host is reached at the one address that it has.
+            name: repository.model_copy(update={"address": None})
             for name, repository in inventory.repositories.items()
         },
         "domains": {
@@ -107,11 +108,3 @@ def inside(
         "certificates": Certificates(directory=inet.DIRECTORY, trust=trust),
     }
     return inventory.model_copy(update=values)
-
-
-def _repository(repository: Repository, place: Place | None) -> Repository:
-    if place is None:
-        return repository
-    return repository.model_copy(
-        update={"address": IPv4Address(place.address), "host_key": place.host_key}
-    )

@@ -678,7 +678,7 @@ class Lab:
     def _publish_repositories(self, inventory: Inventory) -> None:
         """A repository's address is in DNS long before anything here begins."""
         for repository in inventory.repositories.values():
-            host = inventory.hosts.get(repository.host or "")
+            host = inventory.hosts.get(repository.host)
             zone = inventory.zone_of(repository.url.host)
             if host is None or zone is None or zone.server is None:
                 continue

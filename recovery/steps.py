@@ -237,7 +237,7 @@ def insist_key(host_key: str) -> None:
 def repository_host(inventory: Inventory, host: Host) -> Host | None:
     """The host that keeps this one's copies, when it is one of ours."""
     repository = inventory.repositories.get(host.repository or "")
-    return inventory.hosts.get(repository.host or "") if repository else None
+    return inventory.hosts.get(repository.host) if repository else None
 
 
 def activate(file: Path, host_id: str, progress: Progress) -> None:

@@ -22,8 +22,8 @@ WEB1 = Host.model_validate(
     {"id": "web1", "platform": "debian", "address": "192.0.2.1", "provider": "p", "datacenter": "d"}
 )
 MAIN = Repository.model_validate(
-    {"id": "main", "url": "ssh-append://r@x.test.example/t", "provider": "p", "datacenter": "e",
-     "rpo": "24h"}
+    {"id": "main", "url": "ssh-append://r@x.test.example/t", "host": "safe", "provider": "p",
+     "datacenter": "e", "rpo": "24h"}
 )  # fmt: skip
 
 

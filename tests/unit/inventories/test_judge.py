@@ -60,6 +60,7 @@ CASES: list[tuple[str, str, tuple[str, ...], object]] = [
         {"within": "1d", "weekly": 0, "monthly": 0},
     ),
     ("zone", "warning", ("domains",), {}),
+    ("url-path", "error", ("services", "site", "url"), "https://atelier.example/wiki"),
     ("ttl", "warning", ("domains", "atelier.example", "ttl"), 86400),
     ("platform", "warning", ("hosts", "monts", "platform"), "yunohost"),
     ("secrets-file", "warning", ("alerts",), {"a": {"url": "secret:x"}}),

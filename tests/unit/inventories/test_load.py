@@ -30,6 +30,8 @@ def spoilt(*steps: str | int, to: object) -> str:
     for step in steps[:-1]:
         place = place[step]
     place[steps[-1]] = to
+    if to is None:
+        del place[steps[-1]]
     return dumps(document)
 
 
@@ -85,10 +87,13 @@ def test_all_errors_at_once_each_with_its_line(tmp_path: Path) -> None:
         (("services", "site", "id"), "other", "the table's header"),
         (("repositories", "coffre", "url"), "ssh-append://a@b.example/../etc", "ssh-append://"),
         (("repositories", "coffre", "host"), "vigie", "without the role of a repository"),
+        (("repositories", "coffre", "host"), None, "the Debian host here that keeps the copies"),
         (("repositories", "coffre", "rpo"), "1 day", '"24h"'),
         (("domains", "atelier.example", "dns"), "rfc2136", "needs server, key and secret"),
         (("alerts",), {"a": {"url": "secret:../x"}}, "After secret: write a name"),
         (("watch",), {"every": "7m"}, "divides an hour"),
+        (("certificates",), {"trust": "pki/ca.pem"}, "a file beside the inventory"),
+        (("certificates",), {"trust": ".."}, "a file beside the inventory"),
     ],
 )
 def test_one_wrong_value_is_one_error_that_says_what_would_be_right(
