@@ -24,13 +24,14 @@ def deploy(file: Path, limit: tuple[str, ...], yes: bool, older: bool) -> None:
     Exit code: 0 all is as the inventory says, 1 a host failed, 69 one cannot be reached, 75 one
     is busy.
     """
+    from cli.board import board
     from deploy import everything, text
 
     if not yes:
         found = everything.plan(file, limit=limit, older=older)
         click.echo(text.plan(found.report, found.zones), nl=False)
         if not found.pending:
-            sys.exit(found.report.exit_code)
+            sys.exit(found.exit_code)
         if found.changed:
             if not sys.stdin.isatty():
                 raise click.UsageError("there is nobody to ask: use --yes to go on without")
@@ -38,10 +39,8 @@ def deploy(file: Path, limit: tuple[str, ...], yes: bool, older: bool) -> None:
                 click.echo("Nothing was changed.")
                 sys.exit(1)
 
-    def tell(host: str, message: str) -> None:
-        click.echo(f"{host}: {message.splitlines()[0] if message else ''}")
-
-    done = everything.deploy(file, limit=limit, older=older, on_progress=tell)
+    with board() as listener:
+        done = everything.deploy(file, limit=limit, older=older, on_progress=listener)
     if done.report.made_secrets:
         click.echo(f"New secrets, kept with the others: {', '.join(done.report.made_secrets)}")
     for line in text.dns(done.zones):
