@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from checks.history import Channel, Memory, State
 from checks.report import printable
 from checks.result import ORDER, PROBLEMS, Level
+from checks.wording import Locale
 
 # Patience of its own (seconds): these mend themselves within a night and a day.
 PATIENCE: Mapping[str, float] = {"updates": 36 * 3600.0, "reboot": 36 * 3600.0}
@@ -80,13 +80,13 @@ def told(channel: Channel, what: News, state: State) -> None:
         channel.began.pop(gone, None)
 
 
-Locale = Literal["fr", "en"]
 _TEXT: Mapping[Locale, Mapping[str, str]] = {
     "en": {
         "critical": "CRITICAL", "warning": "warning", "unknown": "unknown",
         "problem": "{n} problem", "problems": "{n} problems",
         "recovered": "{n} recovered", "recovereds": "{n} recovered",
         "bad": "Problems:", "well": "Well again:", "for": "for {time}", "was": "was bad for {time}",
+        "line": "- {check} ({what}): {about}", "detail": "  {message}",
         "more": "… and {n} more: releve check",
         "late": "Earlier messages could not be sent for {time}.",
         "minutes": "{n} min", "hours": "{n} h", "days": "{n} days",
@@ -97,6 +97,8 @@ _TEXT: Mapping[Locale, Mapping[str, str]] = {
         "recovered": "{n} rétabli", "recovereds": "{n} rétablis",
         "bad": "Problèmes :", "well": "Rétabli :", "for": "depuis {time}",
         "was": "en panne pendant {time}",
+        "line": "- {check} ({what}) : {about}",
+        "detail": "  Détail et remède (en anglais) : {message}",
         "more": "… et {n} de plus : releve check",
         "late": "Les messages précédents n’ont pas pu être envoyés pendant {time}.",
         "minutes": "{n} min", "hours": "{n} h", "days": "{n} jours",
@@ -114,11 +116,18 @@ def _span(seconds: float, words: Mapping[str, str]) -> str:
 
 
 def compose(
-    organisation: str, locale: Locale, what: News, now: float, *, silent_since: float = 0.0
+    organisation: str,
+    locale: Locale,
+    what: News,
+    now: float,
+    *,
+    about: Callable[[str], str],
+    silent_since: float = 0.0,
 ) -> tuple[str, str]:
     """Title and body of one message that holds all of `what`.
 
-    `silent_since`: when messages began to fail (0: they did not).
+    `about` says in the same language what a check looks at. `silent_since`: when messages began
+    to fail (0: they did not).
     """
     words = _TEXT[locale]
     counts = []
@@ -133,7 +142,9 @@ def compose(
         lines.append(words["bad"])
         for bad in what.bad[:MAX_LINES]:
             time = words["for"].format(time=_span(now - bad.since, words))
-            lines.append(f"- {bad.check} ({words[bad.level]}, {time}): {bad.message}")
+            said = f"{words[bad.level]}, {time}"
+            lines.append(words["line"].format(check=bad.check, what=said, about=about(bad.check)))
+            lines.append(words["detail"].format(message=bad.message))
         if len(what.bad) > MAX_LINES:
             lines.append(words["more"].format(n=len(what.bad) - MAX_LINES))
     if what.well:
@@ -141,7 +152,8 @@ def compose(
         lines.append(words["well"])
         for well in what.well[:MAX_LINES]:
             time = words["was"].format(time=_span(well.lasted, words))
-            lines.append(f"- {well.check} ({time})")
+            about_it = about(well.check)
+            lines.append(words["line"].format(check=well.check, what=time, about=about_it))
         if len(what.well) > MAX_LINES:
             lines.append(words["more"].format(n=len(what.well) - MAX_LINES))
     return printable(title), "\n".join(printable(line) for line in lines)

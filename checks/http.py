@@ -20,6 +20,7 @@ from tools import urls
 
 MAX_BODY = 1 << 20
 MAX_REDIRECTS = 5
+SLACK = 0.1  # seconds by which a wait may be longer than what is left
 AGENT = "releve-check"
 
 Resolve = Callable[[str], Sequence[str]]
@@ -50,6 +51,17 @@ def left(deadline: float) -> float:
     return remaining
 
 
+def limit(sock: socket.socket, seconds: float) -> None:
+    """See to it that a wait at `sock` ends after `seconds`, or up to SLACK later.
+
+    A look waits several times. To set the limit is a system call each time, during which
+    another thread takes over; to look at it is none.
+    """
+    now = sock.gettimeout()
+    if now is None or not seconds <= now <= seconds + SLACK:
+        sock.settimeout(seconds)
+
+
 def connect(addresses: Sequence[str], port: int, deadline: float) -> socket.socket:
     """Open a TCP connection to the first of `addresses` that accepts, within the deadline.
 
@@ -60,7 +72,7 @@ def connect(addresses: Sequence[str], port: int, deadline: float) -> socket.sock
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         try:
             # One dead address must not eat the time of the others.
-            sock.settimeout(left(deadline) / (len(addresses) - index))
+            limit(sock, left(deadline) / (len(addresses) - index))
             sock.connect((address, port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
@@ -78,7 +90,7 @@ def _untrusted_certificate(addresses: Sequence[str], port: int, name: str) -> by
     deadline = time.monotonic() + 3
     try:
         with connect(addresses, port, deadline) as plain:
-            plain.settimeout(left(deadline))
+            limit(plain, left(deadline))
             with loose.wrap_socket(plain, server_hostname=name) as secured:
                 return secured.getpeercert(binary_form=True)
     except OSError:
@@ -107,7 +119,7 @@ def handshake(
             f"{', '.join(addresses)} port {port} cannot be reached: {error.strerror or error}"
         ) from None
     try:
-        plain.settimeout(left(deadline))
+        limit(plain, left(deadline))
         return context.wrap_socket(plain, server_hostname=name)
     except ssl.SSLCertVerificationError as error:
         plain.close()
@@ -177,14 +189,14 @@ def _get(
     with handshake(name, port, addresses, context, deadline) as sock:
         certificate = tls.shown(sock)
         try:
-            sock.settimeout(left(deadline))
+            limit(sock, left(deadline))
             sock.sendall(
                 f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\n"
                 "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode()
             )
 
             def receive() -> bytes:
-                sock.settimeout(left(deadline))
+                limit(sock, left(deadline))
                 return sock.recv(16384)
 
             return (*answer.read(receive, MAX_BODY), certificate)
@@ -214,7 +226,7 @@ def greeting(name: str, port: int, resolve: Resolve, expected: bytes, deadline: 
         with connect(addresses, port, deadline) as sock:
             said = b""
             while len(said) < len(expected):
-                sock.settimeout(left(deadline))
+                limit(sock, left(deadline))
                 more = sock.recv(len(expected) - len(said))
                 if not more:
                     break

@@ -8,6 +8,7 @@ switch could not be reached, 75 the round before is still under way.
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from checks import alerts, history, trend
+from checks import alerts, history, trend, wording
 from checks import run as checks_run
 from checks.result import PROBLEMS, Result
 from inventories.model import Inventory
@@ -171,6 +172,10 @@ def _tell(
 ) -> bool:
     """Tell every channel its news. Return whether all of it got through; what did not is tried
     again in the next round, because the channel then still does not know it."""
+    from roles.registry import SERVICES
+
+    locale = inventory.organisation.locale
+    about = functools.partial(wording.about, inventory=inventory, services=SERVICES, locale=locale)
     delivered = True
     for name in [name for name in state.channels if name not in inventory.alerts]:
         del state.channels[name]
@@ -182,9 +187,10 @@ def _tell(
             continue
         title, body = alerts.compose(
             inventory.organisation.name,
-            inventory.organisation.locale,
+            locale,
             what,
             now,
+            about=about,
             silent_since=channel.unreachable_since,
         )
         try:

@@ -227,7 +227,9 @@ class Model(BaseModel):
     """The common manners of every table: unknown keys are errors, values do not change."""
 
     # Python's own regular expressions: the other engine has neither \\Z nor look-ahead.
-    model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re")
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, regex_engine="python-re", defer_build=True
+    )
 
 
 class Settings(Model):

@@ -35,7 +35,11 @@ def inventory(channel: Channel, site: int = 443, *, after: int = 2, **alert: str
             "organisation": {"name": "L’Atelier", "contact": "contact@test.example"},
             "certificates": {"trust": "root.pem"},
             "external": {
-                "site": {"name": "Site", "provider": "x", "url": f"https://{NAME}:{site}"}
+                "site": {
+                    "name": "Le site du village",
+                    "provider": "x",
+                    "url": f"https://{NAME}:{site}",
+                }
             },
             "alerts": {
                 "team": {"url": f"json://127.0.0.1:{channel.port}/", "after": after, **alert}
@@ -79,8 +83,16 @@ def test_an_outage_is_told_once_and_its_end_as_well(
     # Told at the second failure in a row; one good round between is no recovery; two are.
     assert told == [0, 0, 1, 1, 1, 1, 1, 2, 2]
     assert channel.messages[0]["title"] == "[L’Atelier] 1 problème"
-    assert "site.https (CRITIQUE, depuis 0 min): answers HTTP 500" in channel.messages[0]["message"]
+    assert channel.messages[0]["message"].splitlines() == [
+        "Problèmes :",
+        "- site.https (CRITIQUE, depuis 0 min) : Le site du village, sa page",
+        "  Détail et remède (en anglais) : answers HTTP 500",
+    ]
     assert channel.messages[1]["title"] == "[L’Atelier] 1 rétabli"
+    assert channel.messages[1]["message"].splitlines() == [
+        "Rétabli :",
+        "- site.https (en panne pendant 0 min) : Le site du village, sa page",
+    ]
     assert channel.pings == 9
 
 
