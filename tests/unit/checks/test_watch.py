@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from checks import alerts, history, watch
 from checks import run as checks_run
 from checks.result import Level, Result
+from cli.check import check
 from inventories.model import Inventory
+from inventories.problems import InventoryError
 from tests.channel import Channel
 
 NAME = "site.test.example"
@@ -284,3 +287,17 @@ def test_pending_updates_get_a_night_before_anybody_is_told() -> None:
     for hour in range(0, 40):
         history.remember(state, [Result("web1.updates", "host", "warning", "")], 1e6 + hour * 3600)
         assert bool(alerts.news(state, channel, 1, 1e6 + hour * 3600)) == (hour >= 36)
+
+
+def test_the_jitter_is_another_wait_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    for _ in range(4):
+        with pytest.raises(InventoryError, match="none"):
+            check.main(
+                [str(tmp_path / "none.toml"), "--watch", "--jitter", "20"], standalone_mode=False
+            )
+    assert len(set(waits)) == 4
+    assert all(0 <= wait <= 20 for wait in waits)
