@@ -60,6 +60,13 @@ def obstacles(wanted: Wanted, server: Server) -> tuple[Obstacle, ...]:
     )
 
 
+def from_the_start(wanted: Wanted) -> tuple[Obstacle, ...]:
+    """What of it no new server could become, before YunoHost is set up on it; what depends on
+    what YunoHost brings along is left to `obstacles`."""
+    new = Server(installed=True, main_domain=wanted.main_domain or "")
+    return (*_domains(wanted, new), *_people(wanted, new), *_apps(wanted, new))
+
+
 def unsaved(wanted: Wanted, server: Server, service: str) -> tuple[str, ...]:
     """What to say of the app of a service that is there and whose package cannot save it."""
     return tuple(
@@ -132,6 +139,7 @@ def _domains(wanted: Wanted, server: Server) -> Iterator[Obstacle]:
 def _people(wanted: Wanted, server: Server) -> Iterator[Obstacle]:
     domains = {
         *server.domains,
+        *((wanted.main_domain,) if wanted.main_domain else ()),
         *(name for name, domain in wanted.domains.items() if not domain.absent),
     }
     present = {

@@ -35,7 +35,7 @@ from platforms.yunohost.converge import (
 from platforms.yunohost.durable import Command, Done, StepError, Task
 from platforms.yunohost.errors import YunohostError, checked, classify
 from platforms.yunohost.looking import Looked, Question
-from platforms.yunohost.obstacles import obstacles, strangers, unsaved
+from platforms.yunohost.obstacles import from_the_start, obstacles, strangers, unsaved
 from platforms.yunohost.server import QUESTIONS, Server, panel_question, read
 from platforms.yunohost.steps import VALUES, CannotConverge, Stage, Step
 from platforms.yunohost.wanted import Wanted, WantedApp
@@ -457,11 +457,13 @@ def steps(
 
     `wanted`: what this run is about; `whole`: all that the inventory says, with which changes by
     hand are compared. `first`: YunoHost may be set up by an operation before this one; in a plan,
-    nothing is known of it then. After the last step the server is looked at again; raise
-    NotAsWantedError with what is not as wanted although no command failed.
+    nothing is known of it then but what no server can become. After the last step the server is
+    looked at again; raise NotAsWantedError with what is not as wanted although no command failed.
     """
     now = server(wanted, whole)
     if not now.installed and first and not state.is_executing:
+        if standing := from_the_start(wanted):
+            raise ops.RefusedError(str(CannotConverge(standing)))
         if _foretell(wanted, stage, service):
             yield FunctionCommand(_nothing, (), {})
         return

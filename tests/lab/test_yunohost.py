@@ -23,6 +23,7 @@ from deploy.adopt import adopt
 from deploy.report import HostReport
 from inventories.access import ssh_target
 from lab import Lab
+from platforms.yunohost import commands
 from tests.lab.conftest import new_name
 from tools import ssh
 from tools.toml import dumps
@@ -131,6 +132,20 @@ def far(_sweep: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]
             yield Far(lab, tmp_path_factory.mktemp("far"))
         finally:
             lab.down()
+
+
+def test_what_no_server_can_become_is_told_before_yunohost_is_set_up(far: Far) -> None:
+    pad = far.document["services"]["pad"]
+    pad["url"] = "https://web.atelier.test/pad"
+    far.write()
+    report = far.deploy()
+    assert report.error is not None
+    assert "services.pad.url: YunoHost cannot have it beside that of web" in report.error
+    with ssh.session(ssh_target(far.host)) as connection:
+        marker = ("test", "-e", commands.INSTALLED_MARKER)
+        assert connection.run(marker, check=False).exit_code == 1
+    pad["url"] = "https://pad.atelier.test"
+    far.write()
 
 
 def test_an_app_that_fails_leaves_the_others_and_the_host(far: Far) -> None:

@@ -14,7 +14,7 @@ from inventories.load import load
 from inventories.model import Inventory, Settings
 from platforms.yunohost.adopt import ROLE_NAMES, Facts, adopt, fits
 from platforms.yunohost.converge import converge
-from platforms.yunohost.obstacles import strangers, unsaved
+from platforms.yunohost.obstacles import from_the_start, strangers, unsaved
 from platforms.yunohost.server import Server
 from platforms.yunohost.steps import CannotConverge
 from platforms.yunohost.wanted import Wanted, wanted, wanted_app
@@ -639,6 +639,28 @@ def test_an_older_server_is_refused(tmp_path: Path, version: str) -> None:
 def test_a_blank_host_is_said_to_be_one() -> None:
     with pytest.raises(CannotConverge, match="not set up"):
         converge(Wanted("monts"), Server(installed=False))
+
+
+def test_what_no_server_can_become_is_known_without_one(tmp_path: Path) -> None:
+    def refused(table: dict[str, Any], **services: Any) -> list[str]:
+        document = copy.deepcopy(BASE)
+        document["hosts"]["monts"]["yunohost"] = {"main_domain": "lab.test", **table}
+        document["services"] = {
+            name: {"role": "app", "host": "monts", **service} for name, service in services.items()
+        }
+        return [o.path for o in from_the_start(wanted_of(loaded(tmp_path, document)))]
+
+    mailbox = {"aliases": ["bonjour@lab.test", "salut@blog.lab.test"]}
+    usual = {"domains": {"blog.lab.test": {}}, "mailboxes": {"contact": mailbox}}
+    # Settings, ports, permissions and panels are YunoHost's own and the apps' to tell.
+    usual |= {"settings": {"email.smtp.x": True}, "permissions": {"mail.main": ["visitors"]}}
+    assert refused(usual, site=site(panel={"main.x": "y"})) == []
+    assert refused({"mailboxes": {"contact": mailbox}}) == [
+        "hosts.monts.yunohost.mailboxes.contact.aliases"
+    ]
+    beside = {**site(), "url": site()["url"].rstrip("/") + "/more", "app": {"id": "hextris"}}
+    assert refused({}, site=site(), more=beside) == ["services.site.url", "services.more.url"]
+    assert refused({"mailboxes": {"root": {}}}) == ["hosts.monts.yunohost.mailboxes.root"]
 
 
 def test_types_of_the_inventory_are_asked_as_they_are() -> None:
