@@ -24,8 +24,18 @@ class Saved:
 
     @property
     def ok(self) -> bool:
-        """Whether every service was saved completely."""
-        return not any(self.errors.values())
+        """Whether every service was saved completely, and the server itself."""
+        return not any(errors for name, errors in self.errors.items() if not is_stranger(name))
+
+
+def is_stranger(name: str) -> bool:
+    """Whether a result of a run is of an app that is no service of the inventory."""
+    return name.startswith("apps/")
+
+
+def called(name: str) -> str:
+    """What people call the name of a result: duties of a host begin with _."""
+    return "the server itself" if name == "_base" else name.lstrip("_")
 
 
 def parse(receipt: dict[str, Any]) -> Saved:

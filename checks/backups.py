@@ -146,6 +146,9 @@ def judge(
         )
     if newest_first[0] != good:
         return Finding("warning", f"{said}, but the last run failed: {_briefly(newest_first[0])}")
+    if good.trouble:
+        # All that the inventory names is in it.
+        return Finding("warning", f"{said}, but something is missing in it: {_briefly(good)}")
     return Finding("ok", said + ("" if stored is not None else " (by the host's signed word)"))
 
 

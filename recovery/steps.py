@@ -104,7 +104,11 @@ def backup(file: Path, host_id: str, progress: Progress) -> None:
     with ssh.session(ssh_target(inventory.hosts[host_id])) as session:
         saved = backup_run.run(session, on_progress=lambda message: progress(f"  {message}"))
     if not saved.ok:
-        said = [f"{name}: {'; '.join(errors)}" for name, errors in saved.errors.items() if errors]
+        said = [
+            f"{backup_run.called(name)}: {'; '.join(errors)}"
+            for name, errors in saved.errors.items()
+            if errors
+        ]
         raise RecoveryError(f"{host_id} was not saved whole: {' / '.join(said)}")
 
 

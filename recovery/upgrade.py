@@ -481,10 +481,14 @@ class Upgrade:
             name: errors
             for name, errors in saved.errors.items()
             # What belongs to the host itself counts for all.
-            if errors and (name in services or name not in ours)
+            if errors
+            and (name in services or (name not in ours and not backup_run.is_stranger(name)))
         }
         if lacking:
-            said = " / ".join(f"{name}: {'; '.join(errors)}" for name, errors in lacking.items())
+            said = " / ".join(
+                f"{backup_run.called(name)}: {'; '.join(errors)}"
+                for name, errors in lacking.items()
+            )
             raise RecoveryError(
                 f"{host.id} was not saved whole, so nothing more is upgraded there: {said}"
             )

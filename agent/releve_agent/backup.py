@@ -320,6 +320,7 @@ def _backup(
         raise Failed("a run's id is made of letters, digits and . _ -")
     parts = [Part(name, p) for name, p in plan["services"].items()]
     parts += [Part(f"_{name}", p) for name, p in plan.get("duties", {}).items()]
+    strangers: tuple[Part, ...] = ()
     still = Still(at)
     receipt: dict[str, Any] = {
         "run": run_id,
@@ -373,7 +374,7 @@ def _backup(
         receipt["files"] = summary.get("total_files_processed")
         _blame(parts, unreadable, at, around)
         if around:
-            _claim(parts, read_json(around["results"]))
+            strangers = _claim(parts, read_json(around["results"]))
     except OSError as problem:
         error = Failed(f"nothing was saved: {problem.strerror} ({problem.filename or at.var})")
     except Failed as problem:
@@ -393,7 +394,7 @@ def _backup(
             "versions": p.manifest.get("versions", {}),
             "canary": p.manifest.get("canary"),
         }
-        for p in parts
+        for p in (*parts, *strangers)
     }
     for p in parts:
         if any(p.manifest.get("counts", {}).values()):
@@ -465,9 +466,10 @@ def _blame(
         (owner or (parts[0] if parts else Part("host", {}))).fail(text)
 
 
-def _claim(parts: Sequence[Part], results: Any) -> None:
-    """Hold what was gathered against what services need of it. What nobody claims and is not well
-    is a failure all the same, of whoever has the first archive."""
+def _claim(parts: Sequence[Part], results: Any) -> tuple[Part, ...]:
+    """Hold what was gathered against what services need of it. Return what is of no service and
+    was not saved whole: it is told under its own name, and says nothing against the copies of what
+    the plan names."""
     told: dict[str, str] = results if isinstance(results, dict) else {}
     claimed: set[str] = set()
     holders = [p for p in parts if p.plan.get("archives")]
@@ -480,9 +482,15 @@ def _claim(parts: Sequence[Part], results: Any) -> None:
             for name in mine:
                 if told[name]:
                     part.fail(f"{name}: {told[name]}")
+    strangers = []
     for name, trouble in sorted(told.items()):
         if trouble and name not in claimed:
-            (holders or list(parts))[-1].fail(f"{name}: {trouble}")
+            if name.startswith("apps/"):
+                strangers.append(Part(name, {}))
+                strangers[-1].fail(f"{trouble} (it is no service of the inventory)")
+            else:
+                (holders or list(parts))[-1].fail(f"{name}: {trouble}")
+    return tuple(strangers)
 
 
 def _keep_receipt(at: Root, source: Mapping[str, Any], receipt: Mapping[str, Any]) -> None:

@@ -1784,6 +1784,9 @@ def backup_create(y: Server, a: Any) -> Any:
         if app not in y.s["apps"]:
             y.error(f"{app} will not be saved")
             results["apps"][app] = "Skipped"
+        elif "no backup script" in y.s["broken"].get(app, ()):
+            y.warning(f"The app '{app}' has no backup script. Ignoring.")
+            results["apps"][app] = "Skipped"
         elif "backup" in y.s["broken"].get(app, ()):
             y.error(f"Failed to collect files to backed up for {app}.")
             results["apps"][app] = "Error"

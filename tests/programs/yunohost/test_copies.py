@@ -72,18 +72,38 @@ def test_an_app_that_was_not_saved_is_a_failure_by_name(house: House) -> None:
     assert receipt["services"]["site"]["ok"] is True
 
 
-def test_an_app_that_nobody_wrote_down_is_one_too(house: House) -> None:
+def test_an_app_that_nobody_wrote_down_is_told_and_spoils_nothing(house: House) -> None:
     del house.site.plan["services"]["blog"]
     house.change(broken={"wordpress": ["backup"]})
+    receipt = house.site.agent("backup")
+    assert receipt["ok"] is True
+    assert receipt["services"]["_base"]["ok"] is True
+    stranger = receipt["services"]["apps/wordpress"]
+    assert stranger["ok"] is False
+    assert "no service of the inventory" in stranger["errors"][0]
+
+
+def test_an_app_without_a_backup_script_is_told_so(house: House) -> None:
+    house.change(broken={"wordpress": ["no backup script"]})
     receipt = house.site.agent("backup", code=1)
-    assert "apps/wordpress" in receipt["services"]["_base"]["errors"][0]
+    [error] = receipt["services"]["blog"]["errors"]
+    assert error == (
+        "apps/wordpress: its package has no backup script, so YunoHost left it out: "
+        "WARNING The app 'wordpress' has no backup script. Ignoring."
+    )
 
 
 def test_nothing_gathered_is_nothing_saved(house: House) -> None:
     house.yunohost("backup", "create", "-n", "releve")
+    theirs = house.archives / "releve.tar"
+    before = theirs.read_bytes()
     refused = house.site.agent("backup", code=1)
-    assert "already exists" in refused["error"]
+    assert f"{theirs} is somebody's own archive" in refused["error"]
+    assert "mv -n " in refused["error"]
     assert house.clean()
+    assert theirs.read_bytes() == before
+    theirs.rename(house.archives / "theirs.tar")
+    assert house.site.agent("backup")["ok"] is True
 
 
 @pytest.fixture
