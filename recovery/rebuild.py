@@ -232,11 +232,12 @@ def _steps(
     with watch.phase("configure", counted=True):
         steps.deploy(file, ("configure",), [host.id], progress, "Setting up")
     with watch.phase("check-address", counted=True):
-        steps.insist(steps.check(file, services, address={host.id: str(place.address)}))
+        there = {host.id: str(place.address)}
+        steps.insist(steps.check_at(file, host, services, there))
     with watch.phase("activate", counted=True):
         steps.activate(file, host.id, progress)
     with watch.phase("check-after", counted=True):
-        results = steps.check(file, services)
+        results = steps.check_under_names(file, host, services)
         back.checks.update({name: steps.levels(results, name) for name in services})
         steps.insist(results)
 

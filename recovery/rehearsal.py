@@ -122,7 +122,8 @@ def rehearse(file: Path, loan: Loan, blank: Host, watch: Stopwatch) -> Evidence:
         with watch.phase("configure", counted=True):
             steps.deploy(file, ("configure",), [host.id], watch.progress, "Setting up")
         with watch.phase("check-after", counted=True):
-            results = steps.check(file, services, address={host.id: str(blank.address)})
+            here = roles.load(file).hosts[host.id]
+            results = steps.check_at(file, here, services, {host.id: str(blank.address)})
             back.checks.update({name: steps.levels(results, name) for name in services})
             steps.insist(results)
         finished = now()

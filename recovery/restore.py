@@ -165,8 +165,7 @@ def _check(file: Path, services: Sequence[str], host: Host, progress: Progress) 
     progress("Checking")
     # A name that leads elsewhere yet can have no certificate but the server's own.
     address = {host.id: str(host.address)}
-    own = steps.authority(host, domains_of(roles.load(file), services))
-    steps.insist(steps.check(file, services, address=address, trusting=own))
+    steps.insist(steps.check_at(file, host, services, address))
 
 
 def _name(file: Path, services: Sequence[str], host: Host, progress: Progress) -> None:
@@ -175,28 +174,15 @@ def _name(file: Path, services: Sequence[str], host: Host, progress: Progress) -
     progress("Moving the names")
     steps.activate(file, host.id, progress)
     progress("Checking under the names")
-    names = domains_of(roles.load(file), services)
-    own = steps.authority(host, names) if names <= self_signed(host) else ""
     address = {host.id: str(host.address)}
     try:
-        steps.insist(steps.check(file, services, address=address, trusting=own))
+        steps.insist(steps.check_under_names(file, host, services, address=address))
     except RecoveryError as error:
         said = str(error).rstrip(".")
         raise RecoveryError(
             f"The data is back on {host.id} and the names lead there. {said}. Nothing is left to "
             f"restore; for a certificate, `releve deploy {file} --limit {host.id}` asks again."
         ) from error
-
-
-def domains_of(inventory: Inventory, services: Sequence[str]) -> frozenset[str]:
-    """The names in the addresses of services. Pure."""
-    return frozenset(inventory.services[name].domain for name in services)
-
-
-def self_signed(host: Host) -> frozenset[str]:
-    """The domains for which the inventory wants nobody to vouch. Pure."""
-    described = host.yunohost.domains if host.yunohost else {}
-    return frozenset(name for name, one in described.items() if one.certificate == "self-signed")
 
 
 def _move(

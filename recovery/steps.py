@@ -204,6 +204,42 @@ def authority(host: Host, domains: Iterable[str]) -> str:
     return said if "BEGIN CERTIFICATE" in said else ""
 
 
+def check_at(
+    file: Path, host: Host, services: Sequence[str], address: Mapping[str, str]
+) -> tuple[Result, ...]:
+    """As `check`, on a host that the names of these services do not lead to yet: nobody but the
+    server itself can vouch for them."""
+    own = authority(host, _names(file, services))
+    return check(file, services, address=address, trusting=own)
+
+
+def check_under_names(
+    file: Path,
+    host: Host,
+    services: Sequence[str],
+    *,
+    address: Mapping[str, str] | None = None,
+) -> tuple[Result, ...]:
+    """As `check`, where names lead to `host`: its own word for itself counts only for domains of
+    which the inventory wants no other (`certificate = "self-signed"`)."""
+    domains = roles.load(file).hosts[host.id].yunohost
+    own = {n for n, d in domains.domains.items() if d.certificate == "self-signed"} if (
+        domains
+    ) else set()  # fmt: skip
+    served = roles.load(file).services
+    alone = [name for name in services if served[name].domain in own]
+    if not alone:
+        return check(file, services, address=address)
+    rest = [name for name in services if name not in alone]
+    found = check(file, alone, address=address, trusting=authority(host, _names(file, alone)))
+    return (*found, *(check(file, rest, address=address) if rest else ()))
+
+
+def _names(file: Path, services: Sequence[str]) -> frozenset[str]:
+    inventory = roles.load(file)
+    return frozenset(inventory.services[name].domain for name in services)
+
+
 def insist(results: Sequence[Result]) -> None:
     """Raise RecoveryError when a service is not well: what must not be switched over to."""
     bad = [r for r in results if r.level in ("critical", "unknown") and r.kind == "service"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,3 +83,49 @@ def test_a_host_that_is_busy_is_not_asked_again(asked: Asked) -> None:
     with pytest.raises(BusyError):
         steps.restore(HOST, ("site", "pad"), lambda _: None)
     assert asked == ["site"]
+
+
+INVENTORY = """
+schema = 1
+[organisation]
+name = "L'Atelier"
+contact = "contact@atelier.example"
+[hosts.monts]
+platform = "yunohost"
+address = "198.51.100.10"
+provider = "Un"
+datacenter = "GRA"
+[hosts.monts.yunohost.domains."own.atelier.example"]
+certificate = "self-signed"
+[services.own]
+role = "app"
+host = "monts"
+url = "https://own.atelier.example"
+app = { id = "my_webapp" }
+[services.site]
+role = "app"
+host = "monts"
+url = "https://site.atelier.example"
+app = { id = "wiki" }
+"""
+
+
+def test_who_vouches_for_a_server_that_came_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "atelier.toml"
+    file.write_text(INVENTORY)
+    seen: list[tuple[list[str], str]] = []
+
+    def check(_: Path, services: Any, **how: Any) -> tuple[()]:
+        seen.append((list(services), how.get("trusting", "")))
+        return ()
+
+    monkeypatch.setattr(steps, "check", check)
+    monkeypatch.setattr(steps, "authority", lambda _, names: f"vouches for {', '.join(names)}")
+    # Before the names lead there, nobody else can.
+    steps.check_at(file, HOST, ["own"], {"monts": "192.0.2.1"})
+    assert seen.pop() == (["own"], "vouches for own.atelier.example")
+    # Afterwards only where the inventory wants it so: anything else would warn people off.
+    steps.check_under_names(file, HOST, ["own", "site"])
+    assert seen == [(["own"], "vouches for own.atelier.example"), (["site"], "")]

@@ -105,11 +105,3 @@ def test_an_address_that_a_service_cannot_have_is_not_left_in_the_inventory(file
         restore._move_address(file, service, "https://new.example.org", said.append)
     assert roles.load(file).services["site"].url == "https://site.example.org"
     assert "as before" in said[-1]
-
-
-def test_a_certificate_of_the_servers_own_will_do_only_where_it_is_wanted(file: Path) -> None:
-    inventory = roles.load(file)
-    names = restore.domains_of(inventory, ["site"])
-    assert names == {"site.example.org"}
-    assert names <= restore.self_signed(inventory.hosts["monts"])
-    assert not {"example.org"} <= restore.self_signed(inventory.hosts["monts"])
