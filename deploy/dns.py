@@ -63,12 +63,16 @@ def zones(
 
 
 def plan(
-    inventory: Inventory, only: Sequence[str] | None = None, secrets: Secrets | None = None
+    inventory: Inventory,
+    only: Sequence[str] | None = None,
+    secrets: Secrets | None = None,
+    also: Sequence[Record] = (),
 ) -> tuple[ZonePlan, ...]:
     """Ask the servers in charge, and compare. What cannot be asked is an `error` of its zone.
 
-    `secrets`: with them, the public halves of keys that services sign with are among it."""
-    wanted = records(inventory, only)
+    `secrets`: with them, the public halves of keys that services sign with are among it. `also`:
+    what hosts themselves said must be there."""
+    wanted = (*records(inventory, only), *also)
     if secrets is not None:
         wanted += signing.records(inventory, secrets, only)
     return tuple(_compare(zone, found) for zone, found in zones(inventory, wanted))

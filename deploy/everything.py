@@ -13,6 +13,7 @@ from deploy.report import HostReport, Report
 from deploy.run import Listener, run, selection
 from inventories.model import Inventory
 from inventories.secrets import Secrets
+from roles.interface import Record
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ def plan(
     if valid:
         insist_valid(inventory, file)
     only = _services(inventory, limit)
-    found = dns.plan(inventory, only, _keys(file, inventory, only))
-    return Outcome(run(file, limit=limit, dry=True, older=older), found)
+    report = run(file, limit=limit, dry=True, older=older)
+    found = dns.plan(inventory, only, _keys(file, inventory, only), told(report))
+    return Outcome(report, found)
 
 
 def deploy(
@@ -75,20 +77,26 @@ def deploy(
         insist_valid(inventory, file)
     only = _services(inventory, limit)
     secrets = _keys(file, inventory, only)
+    say = on_progress or (lambda _host, _message: None)
     zones = dns.plan(inventory, only, secrets)
     new = any(secrets and k.secret not in secrets for k in signing.keys(inventory, only))
     if not new and not any(zone.differences for zone in zones):
         report = run(file, limit=limit, older=older, on_progress=on_progress)
-        return Outcome(report, tuple(zone for zone in zones if zone.error))
+        left = tuple(zone for zone in zones if zone.error)
+        if also := told(report):
+            # Of zones that could not be asked, all that must be there was said above.
+            more = [zone for zone in dns.plan(inventory, (), None, also) if zone.differences]
+            left += dns.apply(more, Secrets.open(file), lambda text: say("DNS", text))
+        return Outcome(report, left)
     first = run(
         file, stages=("install", "configure"), limit=limit, older=older, on_progress=on_progress
     )
     ready = [name for name, host in first.hosts.items() if host.reached_end]
     broken = first.broken
     well = [s for s in only if inventory.services[s].host in ready and s not in broken]
-    if new or len(well) < len(only):
-        zones = dns.plan(inventory, well, _keys(file, inventory, well))
-    say = on_progress or (lambda _host, _message: None)
+    also = told(first)
+    if new or also or len(well) < len(only):
+        zones = dns.plan(inventory, well, _keys(file, inventory, well), also)
     zones = dns.apply(zones, Secrets.open(file), lambda text: say("DNS", text))
     if not ready:
         return Outcome(first, zones)
@@ -103,6 +111,15 @@ def deploy(
         on_progress=on_progress,
     )
     return Outcome(merged(first, second), zones)
+
+
+def told(report: Report) -> tuple[Record, ...]:
+    """The records that hosts themselves said must be in DNS. Pure."""
+    return tuple(
+        Record(name, type_, (value,))  # type: ignore[arg-type]
+        for host in report.hosts.values()
+        for (name, type_), value in host.records.items()
+    )
 
 
 def _keys(file: Path, inventory: Inventory, only: Sequence[str]) -> Secrets | None:

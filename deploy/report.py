@@ -44,6 +44,8 @@ class HostReport:
     drift: tuple[tuple[str, str], ...] = ()
     drift_since: str = ""
     by_hand: tuple[str, ...] = ()
+    # (name, type) -> value, of DNS records that only the host itself could tell.
+    records: dict[tuple[str, str], str] = field(default_factory=dict)
     receipt_key: str = ""  # what it signs receipts with, when that was just made
 
     @property

@@ -273,6 +273,8 @@ def _take(
     elif kind == "warning":
         if event["message"] not in host.warnings:
             host.warnings.append(event["message"])
+    elif kind == "record":
+        host.records[(event["name"], event["type"])] = event["value"]
     elif kind == "receipt key":
         host.receipt_key = event["key"]
     elif kind == "secret":

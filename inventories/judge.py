@@ -487,6 +487,23 @@ def _domains_in_use(inventory: Inventory, _: Around) -> Iterator[Judgement]:
                 )
 
 
+def _mail_unnamed(inventory: Inventory, _: Around) -> Iterator[Judgement]:
+    for host in inventory.hosts.values():
+        if host.platform != "yunohost" or any(
+            service.role == "mail" for service in inventory.services_on(host.id)
+        ):
+            continue
+        yield Judgement(
+            "mail-unnamed",
+            "warning",
+            f"hosts.{host.id}",
+            "every YunoHost server serves its main domain and mail, and no service says so: their "
+            "DNS records are in no plan, nobody checks them, and a rebuild leaves them behind",
+            f'Add [services.mail] role = "mail", host = "{host.id}", '
+            'url = "https://MAIN-DOMAIN/yunohost/sso"',
+        )
+
+
 def _shut_out(inventory: Inventory, _: Around) -> Iterator[Judgement]:
     for host in inventory.hosts.values():
         if host.yunohost is None or host.platform != "yunohost":
@@ -548,5 +565,6 @@ RULES: dict[str, Rule] = {
     "instances": _instances,
     "domain-in-use": _domains_in_use,
     "operators": _shut_out,
+    "mail-unnamed": _mail_unnamed,
     "secrets-file": _secrets,
 }

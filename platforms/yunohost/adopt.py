@@ -107,6 +107,7 @@ def _plain(line: str) -> str:
 
 
 TO_FILL_IN = "TO FILL IN"
+_MAIL_IN = "feature.mail.mail_in"
 
 
 @dataclass
@@ -152,7 +153,7 @@ def adopt(
     chosen = {*ROLE_NAMES, *mailboxes}
     operators, people = _operators(writer)
     boxes = _mailboxes(writer, chosen - operators.keys())
-    services = _services(writer, facts.name, roles)
+    services = {**_services(writer, facts.name, roles), **_mail(server, facts.name)}
     table: dict[str, Any] = {"main_domain": server.main_domain}
     parts = {
         "settings": _settings(writer),
@@ -408,6 +409,7 @@ def _permissions(writer: _Writer) -> dict[str, Any]:
 
 def _services(writer: _Writer, host: str, roles: Mapping[str, str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
+    taken = {"mail"}  # see `_mail`
     for app in sorted(writer.server.apps.values(), key=lambda a: a.id):
         if app.id in writer.server.ghosts:
             writer.missing.append(
@@ -424,7 +426,7 @@ def _services(writer: _Writer, host: str, roles: Mapping[str, str]) -> dict[str,
         if not writer.fits(model.AppId, app.id, f"the app {app.id}: a name of another form"):
             continue
         role = roles.get(app.manifest, "app")
-        name = slug(app.id, out)
+        name = slug(app.id, {*out, *taken})
         out[name] = {"role": role, "host": host, "url": url, "app": _app(writer, app, role, roles)}
         if not app.backs_up:
             writer.missing.append(
@@ -436,6 +438,22 @@ def _services(writer: _Writer, host: str, roles: Mapping[str, str]) -> dict[str,
                 f"services.{name}.app.source"
             )
     return out
+
+
+def _mail(server: Server, host: str) -> dict[str, Any]:
+    """The server's own mail as a service: without it no plan knows its DNS records, and they stay
+    where they are when the server is rebuilt elsewhere."""
+    receives = [
+        name
+        for name, domain in server.domains.items()
+        if fits(model.Domain, name) and answers.same_setting(True, domain.setting(_MAIL_IN))
+    ]
+    if not receives or not fits(model.Domain, server.main_domain):
+        return {}
+    # Where every server has its portal, and no app can be.
+    url = f"https://{server.main_domain}/yunohost/sso"
+    entry = {"role": "mail", "host": host, "url": url}
+    return {"mail": {**entry, "settings": {"domains": receives}}}
 
 
 def _app(writer: _Writer, app: App, role: str, roles: Mapping[str, str]) -> dict[str, Any]:

@@ -207,6 +207,7 @@ def keep(found: Sequence[Difference], server: Server, wanted: Wanted) -> str:
     adopted = {
         entry["app"].get("instance") or entry["app"]["id"]: (name, entry)
         for name, entry in described.get("services", {}).items()
+        if "app" in entry
     }
     part: dict[str, Any] = {}
     people: dict[str, Any] = {}

@@ -10,8 +10,7 @@ from inventories.model import Inventory, Service
 from platforms.yunohost import app as ynh
 from roles.interface import Finding, HttpProbe, OutsideProbe, Record, TcpProbe, TlsProbe
 from roles.mail import places, records
-from roles.mail.settings import domains, settings
-from roles.records import address_records
+from roles.mail.settings import domains
 
 # A mail that others refuse for now is tried again for five days; people miss it after hours.
 LATE, VERY_LATE = 4 * 3600, 24 * 3600
@@ -87,25 +86,9 @@ def outside(service: Service, inventory: Inventory) -> tuple[OutsideProbe, ...]:
 
 
 def dns(service: Service, inventory: Inventory) -> tuple[Record, ...]:
-    """On Debian, all that mail needs. On YunoHost, addresses and MX; DMARC when the inventory
-    says which.
-
-    SPF shares its name with others' TXT records, and only the server knows its DKIM key: both are
-    asked for on the host (`post.py records`) instead of being laid down here.
-    """
-    host = inventory.hosts[service.host]
-    if host.platform == "debian":
-        return records.dns(service, inventory)
-    name = ynh.main_domain(service, inventory)
-    every = dict.fromkeys((name, service.domain, *domains(service, inventory)))
-    found = [record for one in every for record in address_records(one, host)]
-    found += [Record(one, "MX", (f"10 {name}",)) for one in domains(service, inventory)]
-    dmarc = settings(service).dmarc
-    if dmarc:
-        value = f"v=DMARC1; p={dmarc.policy}"
-        value += f"; rua=mailto:{dmarc.reports}" if dmarc.reports else ""
-        found += [Record(f"_dmarc.{one}", "TXT", (value,)) for one in domains(service, inventory)]
-    return tuple(found)
+    """All that mail needs of DNS, but for keys that only the server knows."""
+    debian = inventory.hosts[service.host].platform == "debian"
+    return (records.dns if debian else records.on_yunohost)(service, inventory)
 
 
 def judge_queue(exit_code: int, stdout: str) -> Finding:
@@ -168,6 +151,8 @@ def judge_records(exit_code: int, stdout: str) -> Finding:
             problems.append(
                 f"{name} has {len(ours)} SPF records, one is right: TXT “v=spf1 a mx -all”"
             )
+        elif not _lets_somebody_send(str(ours[0])):
+            problems.append(f"the SPF record of {name}, “{ours[0]}”, says that nobody may send")
         key = str(one.get("key", ""))
         there = "".join(str(text) for text in dkim).replace(" ", "")
         if not key:
@@ -184,6 +169,17 @@ def judge_records(exit_code: int, stdout: str) -> Finding:
     if silent:
         return Finding("warning", f"DNS did not answer for {', '.join(silent)}")
     return Finding("ok", f"SPF, DKIM and DMARC are right for {', '.join(n for n, _ in found)}")
+
+
+def _lets_somebody_send(spf: str) -> bool:
+    """Whether an SPF record names anybody whose mails are genuine (RFC 7208)."""
+    terms = [term.lower() for term in spf.split()[1:]]
+    named = ("a", "mx", "ptr", "ip4", "ip6", "include", "exists", "redirect", "all")
+    for term in terms:
+        sender = term.removeprefix("+")
+        if sender.partition(":")[0].partition("=")[0].partition("/")[0] in named:
+            return True
+    return False
 
 
 def judge_reverse(exit_code: int, stdout: str) -> Finding:

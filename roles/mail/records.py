@@ -1,14 +1,48 @@
-"""The DNS records of mail on a Debian host. Pure."""
+"""The DNS records of mail. Pure."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 
 from inventories.model import Inventory, Service
+from platforms.yunohost import app as ynh
 from roles.interface import Record
 from roles.mail import places
 from roles.mail import settings as mail
 from roles.records import address_records
+
+# The name of the key that YunoHost makes for each domain.
+SELECTOR = "mail"
+
+
+def published_key(text: str) -> str:
+    """Given the file that opendkim-genkey made (a record as a zone file has it), return the text
+    for DNS; "" when it is none."""
+    joined = "".join(re.findall(r'"([^"]*)"', text))
+    return joined if re.search(r"\bp=[A-Za-z0-9+/=]+", joined) else ""
+
+
+def on_yunohost(service: Service, inventory: Inventory) -> tuple[Record, ...]:
+    """Addresses of the server's own domains, MX, SPF, and DMARC when the inventory says which. Only
+    the server knows its DKIM keys: a deploy reads them there (roles/mail/server.py)."""
+    host = inventory.hosts[service.host]
+    chosen, domains = mail.settings(service), mail.domains(service, inventory)
+    name = ynh.main_domain(service, inventory)
+    table = host.yunohost.domains if host.yunohost else {}
+    there = (one for one, about in table.items() if not about.absent)
+    every = dict.fromkeys((name, service.domain, *domains, *there))
+    found = [record for one in every for record in address_records(one, host)]
+    # As YunoHost suggests it; whom a relay sends by, the inventory says.
+    sends = chosen.spf or ("v=spf1 a mx ~all" if chosen.relay else "v=spf1 a mx -all")
+    for one in domains:
+        found.append(Record(one, "MX", (f"10 {name}",)))
+        found.append(Record(one, "TXT", (sends,), prefix="v=spf1"))
+        if chosen.dmarc:
+            value = f"v=DMARC1; p={chosen.dmarc.policy}"
+            value += f"; rua=mailto:{chosen.dmarc.reports}" if chosen.dmarc.reports else ""
+            found.append(Record(f"_dmarc.{one}", "TXT", (value,)))
+    return tuple(found)
 
 
 def spf(service: Service) -> str:

@@ -8,7 +8,6 @@ from inventories.model import Inventory, Service
 from platforms.yunohost import gathering
 from platforms.yunohost.app import Needs, Scalar
 from roles import units as units_of
-from roles.app import common
 from roles.interface import (
     Absent,
     Argv,
@@ -106,7 +105,7 @@ def units(service: Service, inventory: Inventory) -> tuple[str, ...]:
 
 
 ON = OnPlatform(
-    deploy=common.DEPLOY,
+    deploy="roles.mail.server",
     inside=inside,
     state=state,
     restore=restore,

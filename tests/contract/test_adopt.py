@@ -84,6 +84,13 @@ def test_it_says_what_is_there() -> None:
     }
     assert table["operators"] == {"alice": {"person": "alice", "fullname": "Alice Admin"}}
     assert document["people"]["alice"]["keys"] == [f"{KEY} laptop"]
+    # Else nobody would know of its mail, nor move its names when it is lost.
+    assert document["services"]["mail"] == {
+        "role": "mail",
+        "host": "monts",
+        "url": "https://lab.test/yunohost/sso",
+        "settings": {"domains": ["lab.test", "blog.lab.test", "site.lab.test", "other.example"]},
+    }
     # A server as it came has no setting to write down.
     assert "settings" not in table
     assert document["services"]["my-webapp"] == {

@@ -20,7 +20,7 @@ TODAY = date(2026, 11, 23)
 def build(tmp_path: Path, document: dict[str, Any]) -> Inventory:
     file = tmp_path / "a.toml"
     file.write_text(dumps(document))
-    return load(file, {"wordpress": Settings})
+    return load(file, {"wordpress": Settings, "mail": Settings})
 
 
 def said(tmp_path: Path, document: dict[str, Any], **known: Any) -> list[Judgement]:
@@ -96,7 +96,7 @@ def test_each_rule_speaks_and_can_be_acknowledged(
 
 def test_every_rule_is_tried() -> None:
     # Those that are about YunoHost servers have tests of their own below.
-    others = {"yunohost", "instances", "domain-in-use", "operators"}
+    others = {"yunohost", "instances", "domain-in-use", "operators", "mail-unnamed"}
     assert {rule for rule, *_ in CASES} | others == set(RULES)
 
 
@@ -138,6 +138,11 @@ def on_yunohost() -> dict[str, Any]:
         "main_domain": "atelier.example",
         "operators": {"claire": {"person": "coordination"}},
     }
+    document["services"]["mail"] = {
+        "role": "mail",
+        "host": "monts",
+        "url": "https://atelier.example/yunohost/sso",
+    }
     return document
 
 
@@ -147,6 +152,12 @@ def rules(tmp_path: Path, document: dict[str, Any]) -> list[tuple[str, str, str]
 
 def test_a_yunohost_server_that_is_right_has_nothing_to_be_said(tmp_path: Path) -> None:
     assert rules(tmp_path, on_yunohost()) == []
+
+
+def test_a_server_whose_mail_is_no_service_loses_its_names_when_it_is_lost(tmp_path: Path) -> None:
+    document = on_yunohost()
+    del document["services"]["mail"]
+    assert rules(tmp_path, document) == [("mail-unnamed", "warning", "hosts.monts")]
 
 
 def test_what_only_yunohost_knows_is_wrong_elsewhere(tmp_path: Path) -> None:
@@ -176,7 +187,7 @@ def test_a_domain_in_use_cannot_go(tmp_path: Path) -> None:
     table["domains"] = {"atelier.example": {"absent": True}}
     (found,) = said(tmp_path, document)
     assert (found.rule, found.level) == ("domain-in-use", "error")
-    assert "services.site, main_domain" in found.message
+    assert "services.site, services.mail, main_domain" in found.message
 
 
 def test_an_operator_without_a_key_lets_nobody_in(tmp_path: Path) -> None:

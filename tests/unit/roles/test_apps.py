@@ -24,6 +24,8 @@ from roles.cryptpad import probes as cryptpad
 from roles.discourse import probes as discourse
 from roles.interface import Absent, Finding, OnPlatform, Record, State
 from roles.mail import probes as mail
+from roles.mail.records import published_key
+from roles.mail.server import Keys
 from roles.nextcloud import probes as nextcloud
 from roles.registry import SERVICES
 from roles.wordpress import yunohost as wordpress
@@ -398,9 +400,52 @@ def test_mail_needs_mx_and_the_policy_that_the_inventory_says() -> None:
     assert (
         Record("_dmarc.a.example", "TXT", ("v=DMARC1; p=reject; rua=mailto:r@a.example",)) in found
     )
-    # Others' TXT records share the name with SPF: a record set of ours would remove them.
-    assert not any(r.type == "TXT" and r.name == "a.example" for r in found)
-    assert not any(r.type == "TXT" for r in mail.dns(*one("mail")[:2]))
+    # Others' TXT records share the name with SPF, and stay.
+    assert Record("a.example", "TXT", ("v=spf1 a mx -all",), prefix="v=spf1") in found
+    plain = mail.dns(*one("mail")[:2])
+    assert not any(r.name.startswith("_dmarc") for r in plain)
+    # The main domain follows its server, too.
+    assert Record("test.example", "A", ("192.0.2.1",)) in found
+    relayed = mail.dns(*one("mail", {"relay": {"host": "out.example"}})[:2])
+    assert [r.values for r in relayed if r.type == "TXT"] == [("v=spf1 a mx ~all",)]
+    sender = {"relay": {"host": "out.example"}, "spf": "v=spf1 a mx include:out.example -all"}
+    said = mail.dns(*one("mail", sender)[:2])
+    assert [r.values for r in said if r.type == "TXT"] == [(sender["spf"],)]
+
+
+def test_what_a_server_signs_with_is_read_from_its_own_file() -> None:
+    lines = [
+        'mail._domainkey\tIN\tTXT\t( "v=DKIM1; h=sha256; k=rsa; "',
+        '\t  "p=MIIB"',
+        '\t  "Ig==" )',
+    ]
+    found = Keys().process(["; a.example", *lines, "; b.example"])
+    assert {name: published_key(text) for name, text in found.items()} == {
+        "a.example": "v=DKIM1; h=sha256; k=rsa; p=MIIBIg==",
+        "b.example": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("spf", "level"),
+    [
+        ("v=spf1 -all", "critical"),
+        ("v=spf1 ?all", "critical"),
+        ("v=spf1 -a -all", "critical"),
+        ("v=spf1 a mx -all", "ok"),
+        ("v=spf1 include:out.example ~all", "ok"),
+        ("v=spf1 redirect=out.example", "ok"),
+        ("v=spf1 ip4:192.0.2.1 -all", "ok"),
+    ],
+)
+def test_an_spf_record_that_lets_nobody_send_is_none(spf: str, level: str) -> None:
+    one_domain = {
+        "spf": [spf],
+        "dkim": ["v=DKIM1; p=AAA"],
+        "dmarc": ["v=DMARC1; p=none"],
+        "key": "AAA",
+    }
+    assert mail.judge_records(0, json.dumps({"a.example": one_domain})).level == level
 
 
 # --- how answers are judged ------------------------------------------------------------------

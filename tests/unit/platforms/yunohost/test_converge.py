@@ -18,6 +18,7 @@ from platforms.yunohost.obstacles import from_the_start, strangers, unsaved
 from platforms.yunohost.server import Server
 from platforms.yunohost.steps import CannotConverge
 from platforms.yunohost.wanted import Wanted, wanted, wanted_app
+from roles.mail.settings import MailSettings
 from tests.unit.platforms.yunohost.pretend import Pretended
 from tools.toml import dumps
 
@@ -27,13 +28,14 @@ KEYS = (
 )
 FACTS = Facts("monts", "198.51.100.10", KEYS[0])
 ROLES = {"wordpress": "wordpress"}
-MODELS = {"wordpress": Settings, "app": Settings}
+MODELS = {"wordpress": Settings, "app": Settings, "mail": MailSettings}
 
 
 def wanted_of(inventory: Inventory, host: str = "monts") -> Wanted:
     apps = [
         wanted_app(service, None if service.role == "app" else service.role)
         for service in inventory.services_on(host)
+        if service.role != "mail"
     ]
     return wanted(inventory, host, apps)
 
