@@ -157,6 +157,7 @@ def _found(host: Any, left: applied.Things) -> applied.Things:
         files={
             path: (found.sha256, f"{found.mode:o} {found.owner}:{found.group}")
             for path, found in parse_paths(lines[:at_units]).items()
+            if found.sha256  # what else stands there is not the file any more
         },
         units={
             # One that failed is not one that somebody stopped.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +22,7 @@ from deploy.applied import (
     parse,
     render,
 )
+from deploy.begin import _found
 
 
 def files(**digests: str) -> Things:
@@ -119,6 +124,24 @@ def test_what_an_unfinished_deploy_placed_was_not_changed_by_hand() -> None:
     closed = {"/a": ("1", "600 root:root")}
     found = Things({**closed, "/b": ("2", "644 root:root")})
     assert drift(applied, found, Things(closed)) == ()
+
+
+def test_a_folder_where_a_file_was_is_not_that_file(tmp_path: Path) -> None:
+    kept, lost = tmp_path / "kept", tmp_path / "lost"
+    kept.write_bytes(b"x")
+    kept.chmod(0o640)
+    lost.mkdir()
+    host = SimpleNamespace(name="box", run_shell_command=local)
+    left = Things(files={str(kept): ("1", ""), str(lost): ("1", "")}, packages=frozenset(("n-o",)))
+    found = _found(host, left)
+    owner = f"{kept.owner()}:{kept.group()}"
+    digest = hashlib.sha256(b"x").hexdigest()
+    assert found == Things(files={str(kept): (digest, f"640 {owner}")})
+
+
+def local(line: str) -> tuple[bool, SimpleNamespace]:
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    return done.returncode == 0, SimpleNamespace(stdout_lines=done.stdout.splitlines())
 
 
 def test_what_is_gone_and_not_placed_again_is_forgotten() -> None:
