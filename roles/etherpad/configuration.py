@@ -11,7 +11,7 @@ from platforms.debian.steps import Step
 from platforms.ops import File, Folder, Item, Link
 from roles.etherpad import settings as etherpad
 
-# npm is not among them: it is 400 packages, and needed only where the code has to be fetched.
+# npm is not among them: it is 400 packages, and needed only to fetch a version that has no lock.
 PACKAGES = ("nodejs", "postgresql", "curl", "ca-certificates")
 _HERE = Path(__file__).parent
 _WELCOME = {

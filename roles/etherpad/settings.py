@@ -22,9 +22,10 @@ class Tarball(Model):
 
 class EtherpadSettings(Settings):
     title: Line = "Etherpad"
+    # Etherpad 2 is started, built and installed otherwise.
     # "npm": the package that Etherpad's authors publish there, in the version below.
     source: Literal["npm"] | Tarball = "npm"
-    version: Annotated[str, StringConstraints(pattern=r"\A[0-9]+\.[0-9]+\.[0-9]+\Z")] = "1.8.14"
+    version: Annotated[str, StringConstraints(pattern=r"\A1\.[0-9]+\.[0-9]+\Z")] = "1.8.14"
     welcome: Line | None = None  # the first line of a new pad
 
 

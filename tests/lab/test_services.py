@@ -59,6 +59,8 @@ def test_a_pad_outlives_a_restart_of_etherpad(house: House) -> None:
 
     house.on("monts", "systemctl", "restart", etherpad.unit(house.service("pad")))
     pad("wait")
+    # Neither its installation nor a restore needs npm.
+    assert house.lab.run("monts", ("sh", "-c", "command -v npm"), check=False).exit_code != 0
     assert pad("read", "reunion") == MINUTES
     assert house.ask("monts", "pad", "counts")["pads"] == 1
 
