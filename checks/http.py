@@ -8,6 +8,7 @@ costs as much processor time as the TLS handshake, and its timeouts begin anew w
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
@@ -21,6 +22,7 @@ from tools import urls
 MAX_BODY = 1 << 20
 MAX_REDIRECTS = 5
 SLACK = 0.1  # seconds by which a wait may be longer than what is left
+MAX_SAID = 1 << 14  # of a mail server, before it encrypts
 AGENT = "releve-check"
 
 Resolve = Callable[[str], Sequence[str]]
@@ -82,7 +84,28 @@ def connect(addresses: Sequence[str], port: int, deadline: float) -> socket.sock
     raise problem
 
 
-def _untrusted_certificate(addresses: Sequence[str], port: int, name: str) -> bytes | None:
+def _starttls(plain: socket.socket, deadline: float) -> None:
+    """Have a mail server begin to encrypt (RFC 3207). Raise Unreachable when it will not."""
+    for command, wanted in ((b"", b"220"), (b"EHLO releve.invalid", b"250"), (b"STARTTLS", b"220")):
+        if command:
+            plain.sendall(command + b"\r\n")
+        said = b""
+        # The last line of an answer has a space after its number.
+        while not re.search(rb"(?m)^\d{3} [^\n]*\n", said) and len(said) < MAX_SAID:
+            limit(plain, left(deadline))
+            more = plain.recv(4096)
+            if not more:
+                break
+            said += more
+        if not said.startswith(wanted):
+            word = said[:60].decode(errors="replace").strip() or "nothing"
+            what = command.decode() or "a connection"
+            raise Unreachable(f"the mail server answers {word!r} to {what}")
+
+
+def _untrusted_certificate(
+    addresses: Sequence[str], port: int, name: str, *, starttls: bool
+) -> bytes | None:
     """The certificate shown, without trusting it, to say what is wrong with it. 3 s at most."""
     loose = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     loose.check_hostname = False
@@ -90,17 +113,26 @@ def _untrusted_certificate(addresses: Sequence[str], port: int, name: str) -> by
     deadline = time.monotonic() + 3
     try:
         with connect(addresses, port, deadline) as plain:
+            if starttls:
+                _starttls(plain, deadline)
             limit(plain, left(deadline))
             with loose.wrap_socket(plain, server_hostname=name) as secured:
                 return secured.getpeercert(binary_form=True)
-    except OSError:
+    except (OSError, Unreachable):
         return None
 
 
 def handshake(
-    name: str, port: int, addresses: Sequence[str], context: ssl.SSLContext, deadline: float
+    name: str,
+    port: int,
+    addresses: Sequence[str],
+    context: ssl.SSLContext,
+    deadline: float,
+    *,
+    starttls: bool = False,
 ) -> ssl.SSLSocket:
-    """Open a verified TLS connection for `name` at one of `addresses`.
+    """Open a verified TLS connection for `name` at one of `addresses`; with `starttls`, to a mail
+    server that begins without.
 
     Raise CertificateRefused when chain, dates or name do not hold; Unreachable otherwise.
     """
@@ -119,15 +151,23 @@ def handshake(
             f"{', '.join(addresses)} port {port} cannot be reached: {error.strerror or error}"
         ) from None
     try:
+        if starttls:
+            _starttls(plain, deadline)
         limit(plain, left(deadline))
         return context.wrap_socket(plain, server_hostname=name)
+    except Unreachable:
+        plain.close()
+        raise
     except ssl.SSLCertVerificationError as error:
         plain.close()
-        shown = _untrusted_certificate(addresses, port, name)
+        shown = _untrusted_certificate(addresses, port, name, starttls=starttls)
         raise tls.CertificateRefused(tls.explain(error, name, shown)) from None
     except TimeoutError:
         plain.close()
-        raise Unreachable("accepts connections, then says nothing: the web server hangs") from None
+        what = "mail" if starttls else "web"
+        raise Unreachable(
+            f"accepts connections, then says nothing: the {what} server hangs"
+        ) from None
     except (OSError, ValueError) as error:
         plain.close()
         raise Unreachable(f"the encrypted connection fails: {_plain(error)}") from None
@@ -209,10 +249,16 @@ def _get(
 
 
 def certificate(
-    name: str, port: int, resolve: Resolve, context: ssl.SSLContext, deadline: float
+    name: str,
+    port: int,
+    resolve: Resolve,
+    context: ssl.SSLContext,
+    deadline: float,
+    *,
+    starttls: bool = False,
 ) -> tls.Certificate:
     """The verified certificate of `name`:`port`. Raise Unreachable or CertificateRefused."""
-    with handshake(name, port, resolve(name), context, deadline) as sock:
+    with handshake(name, port, resolve(name), context, deadline, starttls=starttls) as sock:
         return tls.shown(sock)
 
 

@@ -149,7 +149,12 @@ def _look(
         try:
             left = deadline if not pages else min(deadline, time.monotonic() + SECONDS / 2)
             seen = http.certificate(
-                certificate.host, certificate.port, resolve, means.context, left
+                certificate.host,
+                certificate.port,
+                resolve,
+                means.context,
+                left,
+                starttls=certificate.starttls,
             )
         except tls.CertificateRefused as error:
             refused = str(error)

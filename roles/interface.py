@@ -62,11 +62,13 @@ class HttpProbe:
 
 @dataclass(frozen=True)
 class TlsProbe:
-    """The certificate that `host`:`port` shows: valid for the name, days left, whole chain."""
+    """The certificate that `host`:`port` shows: valid for the name, days left, whole chain. With
+    `starttls` it is a mail server's port, which begins without encryption (RFC 3207)."""
 
     name: str
     host: str
     port: int = 443
+    starttls: bool = False
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,44 @@ def test_a_chain_through_an_intermediate_holds_when_it_is_sent(
         get(serve(talks.page(b"x"), [leaf]), trust)
 
 
+def mail_server(leaf: Authority, tmp_path: Path, offers: bool = True) -> Any:
+    """What a mail server says at port 25 until it encrypts."""
+    pem = tmp_path / "mail.pem"
+    pem.write_bytes(leaf.key_pem() + leaf.pem())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    def talk(sock: Any) -> None:
+        sock.sendall(b"220-mx.test.example\r\n220 ESMTP\r\n")
+        assert sock.recv(100).startswith(b"EHLO ")
+        sock.sendall(b"250-mx.test.example\r\n")
+        sock.sendall(b"250-SIZE 1\r\n250 STARTTLS\r\n")
+        assert sock.recv(100) == b"STARTTLS\r\n"
+        sock.sendall(b"220 2.0.0 Ready\r\n" if offers else b"502 5.5.1 Not here\r\n")
+        with context.wrap_socket(sock, server_side=True) as secured:
+            secured.recv(1)
+
+    return talk
+
+
+def starttls(port: int, trust: Path) -> tls.Certificate:
+    deadline = time.monotonic() + 5
+    where = (NAME, port, lambda _: ["127.0.0.1"])
+    return http.certificate(*where, tls.context(trust), deadline, starttls=True)
+
+
+def test_a_mail_server_s_certificate_is_seen_once_it_encrypts(
+    serve: Serve, root: Authority, trust: Path, tmp_path: Path
+) -> None:
+    found = starttls(serve(mail_server(root.issue(NAME), tmp_path)), trust)
+    assert found.issuer == "Test Root"
+    old = root.issue(NAME, begins=-90, ends=-3)
+    with pytest.raises(tls.CertificateRefused, match=r"expired on 20\d\d"):
+        starttls(serve(mail_server(old, tmp_path)), trust)
+    with pytest.raises(http.Unreachable, match=r"'502 5\.5\.1 Not here' to STARTTLS"):
+        starttls(serve(mail_server(old, tmp_path, offers=False)), trust)
+
+
 @pytest.mark.parametrize(
     ("subject", "begins", "ends", "said"),
     [
