@@ -190,18 +190,30 @@ def export(
     """Fetch mailboxes, rules and accounts in formats that anybody reads.
 
     For each account: its Maildir, one mbox file for each folder, its Sieve scripts. Beside them
-    accounts.csv and accounts.ldif, aliases.csv, shares.csv. Cut off: type the same again.
+    accounts.csv and accounts.ldif, aliases.csv, shares.csv. Cut off: type the same again. What was
+    written is opened and counted; when a mail is missing, it says so and ends with 1.
     """
     from roles.mail import export as exports
 
     inventory, one = _where(file, only[0] if only else "", service)
     wanted = [address.lower() for address in only]
-    for done in exports.export(inventory, one, folder, only=wanted, hashes=hashes):
+
+    def tell(done: exports.Exported) -> None:
         click.echo(
             f"{done.address}  {done.mails} mails in {done.folders} folders, {done.rules} rules "
             f"({done.fetched} mails fetched now)"
         )
+        if done.lacking:
+            first = "; ".join(done.lacking[:3])
+            click.echo(f"  not whole: {len(done.lacking)} lacking, such as {first}", err=True)
+
+    every = exports.export(inventory, one, folder, only=wanted, hashes=hashes, progress=tell)
     click.echo(f"{folder} holds what members wrote and got: keep it as you keep their mailboxes.")
+    if any(done.lacking for done in every):
+        click.echo(
+            "Not all of it is there: type the same again, or see what is said above.", err=True
+        )
+        sys.exit(1)
 
 
 def _where(file: Path, address: str, named: str | None) -> tuple[Inventory, Service]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import mailbox
 import os
 import re
 import tarfile
@@ -29,18 +30,24 @@ _BESIDE = re.compile(r"Maildir/(?:\.[^/\0]+/)?(?:dovecot-keywords|subscriptions)
                      r"sieve/[^/\0]+\.sieve")  # fmt: skip
 _FOLDER = re.compile(r"Maildir/(?:\.[^/\0]+/)?")
 
-Progress = Callable[[str], None]
+# A mail that its owner moves meanwhile is asked for again under its new name, this often.
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What the folder holds now of one account, and how much of it was fetched this time."""
+    """What the folder holds now of one account, as it reads when it is opened again, and how much
+    of it was fetched this time. `lacking`: what of the host's is not there, or not whole."""
 
     address: str
     mails: int
     folders: int
     rules: int
     fetched: int
+    lacking: tuple[str, ...] = ()
+
+
+Progress = Callable[[Exported], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,8 @@ def export(
     progress: Progress = lambda _: None,
 ) -> tuple[Exported, ...]:
     """Write accounts as CSV and LDIF, and of each account (of `only` these) the Maildir, an mbox
-    file for each folder and the Sieve scripts. `hashes`: those of passwords, too.
+    file for each folder and the Sieve scripts. `hashes`: those of passwords, too. `progress` is
+    told of each account when it is done.
 
     Raise AccountError (no such account, a host that is not deployed yet), SshError, OSError.
     """
@@ -82,7 +90,7 @@ def export(
         for one in chosen:
             address = str(one["address"])
             done.append(_account(session, address, folder / address))
-            progress(address)
+            progress(done[-1])
     return tuple(done)
 
 
@@ -115,7 +123,26 @@ def _said(session: ssh.Connection, words: Sequence[str], stdin: bytes = b"") -> 
 
 
 def _account(session: ssh.Connection, address: str, home: Path) -> Exported:
-    there = _there(_said(session, ("names", address)))
+    fetched = 0
+    for _ in range(ROUNDS):
+        there = _there(_said(session, ("names", address)))
+        fetched += _fetch(session, address, home, there)
+        if not (lacking := _lacking(home, there)):
+            break
+    rules = [path for path in there.beside if path.startswith("sieve/")]
+    if rules:
+        _write(home / "sieve/ACTIVE", f"{there.active}\n".encode())
+    mails = 0
+    for directory in there.folders:
+        count, path = _mbox(home, directory)
+        mails += count
+        if (read := len(mailbox.mbox(path, create=False))) != count:
+            lacking = (*lacking, f"{path.name}: {count} mails were written, and {read} are read")
+    return Exported(address, mails, len(there.folders), len(rules), fetched, lacking)
+
+
+def _fetch(session: ssh.Connection, address: str, home: Path, there: _There) -> int:
+    """Fetch what is missing here; return how many mails it was."""
     for directory in there.folders:
         for part in ("cur", "new", "tmp"):
             _folder(home / directory / part)
@@ -126,20 +153,25 @@ def _account(session: ssh.Connection, address: str, home: Path) -> Exported:
     missing = {}
     for path, size in there.mails.items():
         old = here.get(_mark(path))
-        if old is None:
-            missing[path] = size
-        elif old != home / path:
+        if old is not None and old != home / path:
             old.replace(home / path)  # read or answered since
+        if old is None or (home / path).stat().st_size != size:
+            missing[path] = size
     fetched = 0
     for batch in _batches(missing, there.beside):
         answer = _said(session, ("send", address), b"".join(os.fsencode(p) + b"\0" for p in batch))
         fetched += _take(answer, set(batch), home)
-    rules = [path for path in there.beside if path.startswith("sieve/")]
-    if rules:
-        _write(home / "sieve/ACTIVE", f"{there.active}\n".encode())
-    for directory in there.folders:
-        _mbox(home, directory)
-    return Exported(address, len(there.mails), len(there.folders), len(rules), fetched)
+    return fetched
+
+
+def _lacking(home: Path, there: _There) -> tuple[str, ...]:
+    """The mails of the host that are not here, or have another size here."""
+    here = _here(home)
+    return tuple(
+        path
+        for path, size in there.mails.items()
+        if (file := here.get(_mark(path))) is None or file.stat().st_size != size
+    )
 
 
 def _there(listed: bytes) -> _There:
@@ -202,8 +234,8 @@ def _take(answer: bytes, wanted: set[str], home: Path) -> int:
     return mails
 
 
-def _mbox(home: Path, directory: str) -> None:
-    """One folder as an mbox file, the oldest mail first."""
+def _mbox(home: Path, directory: str) -> tuple[int, Path]:
+    """One folder as an mbox file, the oldest mail first. Return how many mails it is, and where."""
     part = directory.removeprefix("Maildir/").rstrip("/")
     try:
         name = formats.folder_name(part) if part else "INBOX"
@@ -220,6 +252,7 @@ def _mbox(home: Path, directory: str) -> None:
             flags = file.name.partition(":2,")[2]
             made.write(formats.mbox_entry(file.read_bytes(), flags, file.stat().st_mtime))
     new.replace(path)
+    return len(files), path
 
 
 def _folder(path: Path) -> None:

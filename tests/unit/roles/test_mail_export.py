@@ -122,3 +122,39 @@ def test_much_mail_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         ["Maildir/cur/c"],
         ["Maildir/cur/d"],
     ]
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name, data in files.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    return made.getvalue()
+
+
+def test_what_did_not_arrive_whole_is_fetched_again_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that lists three mails, cuts one off at first, and never gives the third."""
+    listed = (
+        b"0\tMaildir/\x00" + b"%d\tMaildir/cur/1.x:2,S\x00" % len(LETTER)
+        + b"%d\tMaildir/cur/2.x:2,\x00" % len(LETTER) + b"9\tMaildir/cur/3.x:2,\x00"
+    )  # fmt: skip
+    asked: list[list[bytes]] = []
+
+    def said(_: object, words: tuple[str, ...], stdin: bytes = b"") -> bytes:
+        if words[0] == "names":
+            return listed
+        asked.append(stdin.split(b"\0")[:-1])
+        whole = LETTER if len(asked) > 1 else LETTER[:20]
+        every = {"Maildir/cur/1.x:2,S": LETTER, "Maildir/cur/2.x:2,": whole}
+        return packed({n: data for n, data in every.items() if n.encode() in asked[-1]})
+
+    monkeypatch.setattr(export, "_said", said)
+    done = export._account(None, "alice@atelier.example", tmp_path)  # type: ignore[arg-type]
+    assert (done.mails, done.lacking) == (2, ("Maildir/cur/3.x:2,",))
+    assert asked[1] == [b"Maildir/cur/2.x:2,", b"Maildir/cur/3.x:2,"]
+    assert (tmp_path / "Maildir/cur/2.x:2,").read_bytes() == LETTER
+    assert len(mailbox.mbox(tmp_path / "mbox/INBOX.mbox", create=False)) == 2
