@@ -52,6 +52,8 @@ _SUBMISSION = (
     # A whole office writes from one address: what counts here is the account (limit.py).
     "smtpd_client_message_rate_limit=0",
     "smtpd_client_recipient_rate_limit=0",
+    # And who guesses passwords, fail2ban.
+    "smtpd_client_auth_rate_limit=0",
 )
 CONDITION = (
     "[Unit]\n# Written by Relève. Not with what the package brings.\n"
@@ -62,6 +64,7 @@ _RESTART = "[Service]\nRestart=on-failure\nRestartSec=5\n"
 
 def _text(template: str, service: Service, inventory: Inventory, **more: Any) -> str:
     chain, key = names.certificate_paths(service.domain)
+    addresses = inventory.hosts[service.host].addresses
     return web.render_file(
         _HERE / "templates" / template,
         service=service,
@@ -77,7 +80,9 @@ def _text(template: str, service: Service, inventory: Inventory, **more: Any) ->
         programs=str(Path(places.PROGRAM).parent),
         outward=places.OUTWARD,
         trip=places.trip_address(service, inventory),
-        addresses=inventory.hosts[service.host].addresses,
+        addresses=addresses,
+        four=next((a for a in addresses if a.version == 4), None),
+        six=next((a for a in addresses if a.version == 6), None),
         **more,
     )
 
@@ -295,7 +300,7 @@ def rspamd(service: Service, inventory: Inventory, key: str) -> tuple[Item, ...]
     chosen = mail.settings(service)
     selector = chosen.dkim_selector
     domains = "".join(
-        f'    {json.dumps(d)} {{ path = "{places.DKIM_KEY}"; selector = "{selector}"; }}\n'
+        f'    {json.dumps(d)} {{ path = "{places.dkim_key(service)}"; selector = "{selector}"; }}\n'
         for d in mail.domains(service, inventory)
     )
     local = "/etc/rspamd/local.d"
@@ -305,15 +310,15 @@ def rspamd(service: Service, inventory: Inventory, key: str) -> tuple[Item, ...]
         else "reject = null;\nadd_header = null;\ngreylist = null;\n"
     )
     head = "# Written by Relève; changes are lost.\n"
+    signing = (
+        "enabled = true;\nsign_authenticated = true;\nsign_local = true;\n"
+        # What reaches us from elsewhere is never signed as ours. Members may have addresses in
+        # several domains: whose From: it is, is looked at before (rspamd.local.lua).
+        'sign_inbound = false;\nallow_username_mismatch = true;\nuse_domain = "header";\n'
+        "try_fallback = false;\nuse_esld = false;\nuse_redis = false;\n"
+        f"domain {{\n{domains}}}\n"
+    )
     files = {
-        "dkim_signing.conf": (
-            "enabled = true;\nsign_authenticated = true;\nsign_local = true;\n"
-            # What reaches us from elsewhere is never signed as ours. Members may have addresses in
-            # several domains: whose From: it is, is looked at before (rspamd.local.lua).
-            'sign_inbound = false;\nallow_username_mismatch = true;\nuse_domain = "header";\n'
-            "try_fallback = false;\nuse_esld = false;\nuse_redis = false;\n"
-            f"domain {{\n{domains}}}\n"
-        ),
         "worker-proxy.inc": (
             'bind_socket = "127.0.0.1:11332";\nmilter = yes;\ntimeout = 60s;\n'
             'upstream "local" {\n    default = yes;\n    self_scan = yes;\n}\ncount = 2;\n'
@@ -366,7 +371,19 @@ def rspamd(service: Service, inventory: Inventory, key: str) -> tuple[Item, ...]
             ),
         ),
         _file(RSPAMD_OVERRIDE, f'{head}local_addrs = ["127.0.0.0/8", "::1"];\n'),
-        File(places.DKIM_KEY, key.encode(), 0o640, group="_rspamd", secret=True),
+        _file(places.SIGNING_NEXT, head + signing),
+        File(places.dkim_key(service), key.encode(), 0o640, group="_rspamd", secret=True),
+    )
+
+
+def signs() -> Step:
+    """It signs with the key of the inventory, once DNS names that one: before, nobody would believe
+    its mails. Asked before DNS is changed, and after."""
+    return Step(
+        "signs with the key that DNS names",
+        'exec "$@" signing',
+        'exec "$@" sign',
+        places.program(),
     )
 
 
@@ -374,7 +391,6 @@ RSPAMD_FILES = (
     *(
         f"/etc/rspamd/local.d/{name}"
         for name in (
-            "dkim_signing.conf",
             "worker-proxy.inc",
             "worker-normal.inc",
             "worker-controller.inc",
@@ -390,7 +406,7 @@ RSPAMD_FILES = (
     ),
     RSPAMD_OVERRIDE,
     RSPAMD_RULES,
-    places.DKIM_KEY,
+    places.SIGNING,
 )
 
 
@@ -422,6 +438,7 @@ def facts(service: Service, inventory: Inventory, key: str) -> File:
     ]
     public = (dkim_record(key),)
     wanted += [(name, "TXT", public, "") for name in places.signed_names(service, inventory)]
+    keys = dict.fromkeys(places.signed_names(service, inventory), public[0])
     subject, text = guide.welcome(service, inventory)
     known: Mapping[str, Any] = {
         "welcome": {
@@ -441,6 +458,7 @@ def facts(service: Service, inventory: Inventory, key: str) -> File:
         },
         "quota": places.size(mail.settings(service).quota),
         "records": wanted,
+        "keys": keys,
     }
     return File(
         places.FACTS,

@@ -67,6 +67,7 @@ def configure(service: Service, inventory: Inventory) -> None:
             configuration.way_out(),
             configuration.settled(),
             configuration.dovecot_takes(service),
+            configuration.signs(),
         ),
         name=f"{service.id}: accounts of the inventory, Dovecot's configuration",
     )
@@ -94,7 +95,14 @@ def configure(service: Service, inventory: Inventory) -> None:
 
 
 def activate(service: Service, inventory: Inventory) -> None:
-    """The real certificates."""
+    """The real certificates, and a key that DNS names by now."""
     debian.activate_site(service)
     for one in places.sites(service, inventory):
         debian.activate_site(one.service)
+    debian.ensure(
+        wanted=(
+            configuration.signs(),
+            steps.running("rspamd.service", *configuration.RSPAMD_FILES),
+        ),
+        name=f"{service.id}: signs",
+    )

@@ -33,7 +33,9 @@ LIMITS = "/var/lib/releve-mail/limit"
 # rspamd's controller, and what it has learned.
 LEARN = "/run/rspamd/releve.sock"
 LEARNED = "/var/lib/rspamd"
-DKIM_KEY = "/etc/rspamd/releve-dkim.key"
+# How it signs, and how it will once DNS names the key.
+SIGNING = "/etc/rspamd/local.d/dkim_signing.conf"
+SIGNING_NEXT = "/etc/rspamd/releve-dkim-signing.conf"
 # Of the mails that look whether mails arrive.
 TRIP_PROGRAM = "/usr/local/lib/releve/mail/trip.py"
 TRIP = "releve-trip"
@@ -153,6 +155,12 @@ def policy(service: Service) -> str:
 def secret(service: Service) -> str:
     """The name of the secret that holds the key it signs with."""
     return f"service.{service.id}.dkim.{mail.settings(service).dkim_selector}"
+
+
+def dkim_key(service: Service) -> str:
+    """Where that key lies on the host. One beside the other: the old one signs until DNS names the
+    new one."""
+    return f"/etc/rspamd/releve-dkim-{mail.settings(service).dkim_selector}.key"
 
 
 def signed_names(service: Service, inventory: Inventory) -> tuple[str, ...]:

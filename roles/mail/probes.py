@@ -51,7 +51,10 @@ def _on_debian(service: Service, inventory: Inventory) -> tuple[OutsideProbe, ..
         TlsProbe("imap", name, places.IMAPS),
         TlsProbe("submissions", name, places.SUBMISSIONS),
         TcpProbe("smtp", name, places.SMTP, b"220"),
+        # With a policy that says so (MTA-STS), others send nothing when this one is not right.
+        TlsProbe("smtp-tls", name, places.SMTP, starttls=True),
         TcpProbe("submission", name, places.SUBMISSION, b"220"),
+        TlsProbe("submission-tls", name, places.SUBMISSION, starttls=True),
     ]
     paths = {
         "autoconfig": ("/mail/config-v1.1.xml", judge_autoconfig),

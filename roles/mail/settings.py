@@ -6,9 +6,10 @@ are accounts of the server. On Debian they stand here. Members' accounts are dat
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from inventories.model import (
     Account,
@@ -25,6 +26,14 @@ from inventories.model import (
     Settings,
 )
 from platforms.yunohost import app as ynh
+
+
+def _network(text: str) -> str:
+    ip_network(text)  # its ValueError says what is wrong
+    return text
+
+
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class Relay(Model):
@@ -64,6 +73,9 @@ class MailSettings(Settings):
     message_mb: Annotated[int, Field(strict=True, ge=1, le=200)] = 40
     # How many recipients an account may write to within an hour.
     per_hour: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 300
+    # Addresses or networks that passwords may be wrong from as often as they like, such as an
+    # office's, where one old phone would lock everybody out.
+    never_shut_out: tuple[Network, ...] = ()
     spam_filter: Flag = True
     spf: Line | None = None  # None: the hosts of MX send, and nobody else
     mta_sts: Literal["none", "testing", "enforce"] = "testing"

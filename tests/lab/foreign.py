@@ -1,9 +1,10 @@
-"""Somebody else's mail server: Debian's Postfix, OpenDKIM and OpenDMARC with little more than their
-defaults, in a domain of its own. It shares nothing with our role, so that what it believes of our
-mails is worth something."""
+"""Somebody else's mail server: Debian's Postfix, Dovecot, OpenDKIM and OpenDMARC with little more
+than their defaults, in a domain of its own. It shares nothing with our role, so that what it
+believes of our mails, and what ours believes of its, is worth something."""
 
 from __future__ import annotations
 
+import re
 import time
 from email import message_from_string
 from email.message import Message
@@ -14,19 +15,28 @@ from tools import dns
 DOMAIN = "voisin.example"
 HOST = f"mx.{DOMAIN}"
 PERSON = f"voisine@{DOMAIN}"
+# Answers each mail with what it received.
+ECHO = f"echo@{DOMAIN}"
+SELECTOR = "voisin"
 
-# $1 its name, $2 its domain.
+# $1 its name, $2 its domain, $3 its selector. Prints the public half of the key it signs with.
 _SETUP = r"""
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 echo "$1" >/etc/mailname
 mkdir -p /etc/postfix
 apt-get -qq -y --no-install-recommends install \
-    postfix opendkim opendmarc >/dev/null
+    postfix opendkim opendkim-tools opendmarc dovecot-core dovecot-imapd >/dev/null
 id voisine >/dev/null 2>&1 ||
     useradd --create-home --shell /usr/sbin/nologin voisine
+[ -e "/etc/dkimkeys/$3.private" ] ||
+    opendkim-genkey -b 2048 -D /etc/dkimkeys -d "$2" -s "$3"
+chown opendkim: "/etc/dkimkeys/$3.private"
 cat >/etc/opendkim.conf <<END
-Mode v
+Mode sv
+Domain $2
+Selector $3
+KeyFile /etc/dkimkeys/$3.private
 Syslog yes
 PidFile /run/opendkim/opendkim.pid
 UserID opendkim
@@ -47,19 +57,48 @@ SPFIgnoreResults true
 IgnoreHosts /dev/null
 END
 systemctl restart opendkim opendmarc
-postconf -e "myhostname = $1" "mydestination = $2, localhost" "home_mailbox = Maildir/" \
-    "mynetworks = 127.0.0.0/8" "inet_protocols = all" \
-    "smtpd_milters = inet:127.0.0.1:8891, inet:127.0.0.1:8893" "milter_default_action = tempfail"
-systemctl restart postfix
+cat >/usr/local/bin/echo-mail <<END
+#!/bin/sh
+{
+    printf 'From: echo@$2\nTo: %s\nSubject: Re: echo\nAuto-Submitted: auto-replied\n\n' "\$SENDER"
+    cat
+} | /usr/sbin/sendmail -f echo@$2 -- "\$SENDER"
+END
+chmod 755 /usr/local/bin/echo-mail
+printf 'postmaster: root\necho: "|/usr/local/bin/echo-mail"\n' >/etc/aliases
+newaliases
+# It does not stand aside for long: what is put off is tried again soon.
+postconf -e "myhostname = $1" "mydestination = $2, localhost" \
+    "mailbox_command = /usr/lib/dovecot/dovecot-lda -f \"\$SENDER\" -a \"\$RECIPIENT\"" \
+    "mynetworks = 127.0.0.0/8" "inet_protocols = all" "message_size_limit = 60000000" \
+    "minimal_backoff_time = 5s" "maximal_backoff_time = 10s" "queue_run_delay = 5s" \
+    "smtpd_milters = inet:127.0.0.1:8891, inet:127.0.0.1:8893" "milter_default_action = tempfail" \
+    "non_smtpd_milters = inet:127.0.0.1:8891"
+echo "mail_location = maildir:~/Maildir" >/etc/dovecot/conf.d/99-maildir.conf
+systemctl restart dovecot postfix
+cat "/etc/dkimkeys/$3.txt"
+"""
+
+
+# $1 who, $2 to whom.
+_POUR = r"""
+n=0
+while :; do
+    n=$((n + 1))
+    printf 'From: %s\nTo: %s\nSubject: flot\nMessage-ID: <flot-%d@voisin.example>\n\nBonjour.\n' \
+        "$1" "$2" "$n" | sendmail -f "$1" -- "$2" && echo "$n" >/run/poured
+    sleep 3
+done
 """
 
 
 class Foreign:
-    """The foreign server on the blank lab host `name`. Making it takes about 20 seconds."""
+    """The foreign server on the blank lab host `name`. Making it takes about 30 seconds."""
 
     def __init__(self, lab: Lab, name: str) -> None:
         self.lab, self.name = lab, name
-        lab.run(name, ("sh", "-c", _SETUP, "setup", HOST, DOMAIN), timeout=300)
+        made = lab.run(name, ("sh", "-c", _SETUP, "setup", HOST, DOMAIN, SELECTOR), timeout=300)
+        key = "".join(re.findall(r'"([^"]*)"', made.stdout.decode()))
         host = lab.host(name)
         six = (str(host.address6),) if host.address6 else ()
         records = (
@@ -67,6 +106,8 @@ class Foreign:
             dns.Wanted(HOST, "AAAA", six),
             dns.Wanted(DOMAIN, "MX", (f"10 {HOST}",)),
             dns.Wanted(DOMAIN, "TXT", ("v=spf1 mx -all",)),
+            dns.Wanted(f"_dmarc.{DOMAIN}", "TXT", ("v=DMARC1; p=reject",)),
+            dns.Wanted(f"{SELECTOR}._domainkey.{DOMAIN}", "TXT", (key,)),
         )
         dns.update(lab.dns_server, DOMAIN, lab.dns_key, records, ttl=30)
         lab.call(name, HOST)
@@ -117,13 +158,26 @@ class Foreign:
         deadline = time.monotonic() + seconds
         while True:
             said = self.sh(
-                'f=$(grep -rlF -- "Subject: $1" /home/voisine/Maildir/new 2>/dev/null | head -n 1);'
-                ' [ -z "$f" ] || cat -- "$f"',
+                'exec doveadm -f pager fetch -u voisine text mailbox INBOX HEADER Subject "$1"',
                 subject,
             )
             if said:
-                return message_from_string(said)
+                return message_from_string(said.partition("text:\n")[2].partition("\f")[0])
             if time.monotonic() > deadline:
                 queued = self.lab.run(self.name, ("postqueue", "-p"), check=False)
                 raise AssertionError(f"{subject!r} never came; {queued.stdout!r}")
             time.sleep(0.3)
+
+    def count(self, subject: str) -> int:
+        """How many mails with this subject its person has."""
+        search = 'exec doveadm search -u voisine mailbox INBOX HEADER Subject "$1"'
+        return len(self.sh(search, subject).splitlines())
+
+    def pour(self, to: str) -> None:
+        """From now on write to `to` every three seconds, a numbered mail each time."""
+        self.sh('exec systemd-run -q --unit=pour sh -c "$@"', _POUR, "pour", PERSON, to)
+
+    def dry(self) -> int:
+        """Stop that; return how many mails it were."""
+        self.sh("systemctl stop pour")
+        return int(self.sh("cat /run/poured"))

@@ -18,6 +18,7 @@ doors                   what strangers may do here: relay, log in without encryp
 login                   can one log in, to read and to send?
 queue                   mails that wait, and for how long the oldest does
 records                 DNS against what it should say
+signing, sign           does it sign with the key of the inventory? Not before DNS names that
 reverse                 what this host's addresses are called in DNS
 reversed                says which of them are not called as the server is
 counts, versions        one JSON object
@@ -72,6 +73,9 @@ CAME, MANY = Path("/var/lib/releve-mail/came"), 100_000
 # There while a restore is under way that loads a queue: what was here before.
 LOADING = Path("/var/lib/releve-mail/loading")
 MACHINE = Path("/etc/machine-id")
+# How rspamd signs, and how it will.
+SIGNING = Path("/etc/rspamd/local.d/dkim_signing.conf")
+SIGNING_NEXT = Path("/etc/rspamd/releve-dkim-signing.conf")
 # What rspamd has learned, and of which mails.
 FILTER = Path("/var/lib/rspamd")
 LEARNED = ("spam.sqlite", "ham.sqlite", "learn_cache.sqlite")
@@ -644,7 +648,10 @@ def strangers() -> dict[str, object]:
         door.ehlo()
         found["auth"] = door.has_extn("auth")
         found["tls"] = door.has_extn("starttls")
-        door.mail("")
+        code, words = door.mail("")
+        if code >= 300:
+            # On a full disk nobody gets as far as that.
+            raise smtplib.SMTPResponseException(code, words)
         code, words = door.rcpt("somebody@example.com")
         found["relay"], found["relayed"] = code < 300, said(code, words)
     with smtplib.SMTP(address, 587, known["host"], timeout=20) as door:
@@ -738,10 +745,11 @@ def queue(_: Sequence[str]) -> None:
     )
 
 
-def ask_dns(kind: str, name: str) -> list[str] | None:
-    """The values, each as one text; None when nobody answered."""
+def ask_dns(kind: str, name: str, server: str = "") -> list[str] | None:
+    """The values, each as one text; None when nobody (or not this server) answered."""
+    at = [f"@{server}"] if server else []
     words = ["-x", name] if kind == "PTR" else ["-t", kind, "-q", f"{name}."]
-    done = run(["dig", "+time=3", "+tries=2", "+noall", "+comments", "+answer", *words], 30)
+    done = run(["dig", "+time=3", "+tries=2", "+noall", "+comments", "+answer", *at, *words], 30)
     status = re.search(r"status: ([A-Z]+)", done.stdout)
     if not status or status[1] not in ("NOERROR", "NXDOMAIN"):
         return None
@@ -764,6 +772,41 @@ def records(_: Sequence[str]) -> None:
             there = [text for text in there if text.startswith(prefix)]
         found.append({"name": name, "type": kind, "wanted": values, "found": there})
     answer(found)
+
+
+def in_charge(name: str) -> list[str]:
+    """The servers that answer for a name, by the nearest zone above it."""
+    while "." in name:
+        name = name.partition(".")[2]
+        if servers := ask_dns("NS", name):
+            return servers
+    return []
+
+
+def named_in_dns() -> bool:
+    """Does every server in charge that answers name our key, and one at least? What others asked
+    before may be kept for a while: who was told that there is none would not believe the key."""
+    for name, value in facts()["keys"].items():
+        said = [ask_dns("TXT", name, server) for server in in_charge(name)]
+        heard = [values for values in said if values is not None]
+        if not heard or any(value not in values for values in heard):
+            return False
+    return True
+
+
+def signing(_: Sequence[str]) -> None:
+    there = SIGNING.read_text(encoding="utf-8") if SIGNING.exists() else ""
+    wanted = SIGNING_NEXT.read_text(encoding="utf-8")
+    # With none so far it begins, whatever DNS says: in a rehearsal it can ask nobody.
+    if there != wanted and (not there or named_in_dns()):
+        sys.exit(1)
+
+
+def sign(_: Sequence[str]) -> None:
+    new = SIGNING.with_suffix(".new")
+    shutil.copyfile(SIGNING_NEXT, new)
+    new.chmod(0o644)
+    new.replace(SIGNING)
 
 
 def reverse(_: Sequence[str]) -> None:
@@ -1264,6 +1307,8 @@ VERBS: dict[str, tuple[int, Callable[[Sequence[str]], None]]] = {
     "login": (0, login),
     "queue": (0, queue),
     "records": (0, records),
+    "signing": (0, signing),
+    "sign": (0, sign),
     "reverse": (0, reverse),
     "reversed": (0, is_reversed),
     "counts": (0, counts),

@@ -174,6 +174,34 @@ def test_no_password_is_taken_without_encryption_and_no_stranger_relays() -> Non
         assert closed[release] in text
 
 
+def test_mails_leave_from_where_their_name_and_spf_say() -> None:
+    def main(more: str = "", **host: object) -> str:
+        service, inventory = made(more)
+        changed = inventory.hosts["poste"].model_copy(update=host)
+        inventory = inventory.model_copy(update={"hosts": {"poste": changed}})
+        items = configuration.postfix(service, inventory)
+        return next(i for i in items if i.path == "/etc/postfix/main.cf").content.decode()  # type: ignore[union-attr]
+
+    both = main()
+    assert "\ninet_protocols = all\n" in both
+    assert "\nsmtp_bind_address = 192.0.2.1\n" in both
+    assert "\nsmtp_bind_address6 = 2001:db8::1\n" in both
+    # An address that the network gave of itself has no reverse name, and stands in no SPF.
+    four = main(address6=None)
+    assert "\ninet_protocols = ipv4\n" in four
+    assert "smtp_bind_address6" not in four
+
+
+def test_an_office_may_be_spared_by_fail2ban() -> None:
+    service, inventory = made(
+        "[services.courriel.settings]\nnever_shut_out = ['198.51.100.7', '2001:db8:7::/48']\n"
+    )
+    text = next(iter(configuration.jail(service, inventory))).content.decode()  # type: ignore[union-attr]
+    assert "192.0.2.1 2001:db8::1 198.51.100.7 2001:db8:7::/48\n" in text
+    with pytest.raises(ValueError, match="host bits"):
+        made("[services.courriel.settings]\nnever_shut_out = ['198.51.100.7/8']\n")
+
+
 def test_a_relay_s_password_is_in_one_file_for_root() -> None:
     service, inventory = made(
         "[services.courriel.settings]\n"
@@ -581,3 +609,44 @@ def test_the_service_that_holds_an_address_is_found() -> None:
         accounts.service_of(inventory, "x@other.example")
     with pytest.raises(accounts.NoSuchService):
         accounts.service_of(inventory, "", "forum")
+
+
+def test_it_signs_with_another_key_once_dns_names_it(
+    server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, following = server / "signing.conf", server / "next.conf"
+    monkeypatch.setattr(mailhost, "SIGNING", live)
+    monkeypatch.setattr(mailhost, "SIGNING_NEXT", following)
+    known = json.loads(mailhost.FACTS.read_text())
+    key = {"y2027._domainkey.atelier.example": "v=DKIM1; p=new"}
+    mailhost.FACTS.write_text(json.dumps({**known, "keys": key}))
+    said: dict[str, list[str] | None] = {"ns1": [], "ns2": ["v=DKIM1; p=new"]}
+
+    def ask(kind: str, name: str, at: str = "") -> list[str] | None:
+        if kind == "NS":
+            return ["ns1", "ns2"] if name == "atelier.example" else []
+        return said[at]
+
+    def wants() -> bool:
+        try:
+            mailhost.signing(())
+        except SystemExit:
+            return True
+        return False
+
+    monkeypatch.setattr(mailhost, "ask_dns", ask)
+    # The first one is not waited for.
+    following.write_text("old")
+    assert wants()
+    mailhost.sign(())
+    assert (live.read_text(), wants()) == ("old", False)
+    # One server does not have the new one yet.
+    following.write_text("new")
+    assert not wants()
+    # Nobody answers.
+    said |= {"ns1": None, "ns2": None}
+    assert not wants()
+    said["ns2"] = ["v=DKIM1; p=new"]
+    assert wants()
+    mailhost.sign(())
+    assert live.read_text() == "new"
