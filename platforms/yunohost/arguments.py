@@ -91,10 +91,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Arguments:
-    """`args` is for `commands.app_install`. `prompts`: in the order they are asked."""
+    """`args` is for `commands.app_install`. `prompts`: in the order they are asked. `doubtful`: the
+    catalog does not say that the app works, and YunoHost wants to be told that one knows."""
 
     args: str
     prompts: tuple[Prompt, ...] = ()
+    doubtful: bool = False
 
 
 def manifest(answer: Answer) -> Manifest:

@@ -7,11 +7,12 @@ says `absent`. Members, their aliases and forwards, and every password that exis
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from platforms.yunohost import commands
 from platforms.yunohost.answers import Scalar, Setting, same_setting
 from platforms.yunohost.arguments import Arguments, Manifest, checked, encoded
-from platforms.yunohost.obstacles import in_order, is_secret, obstacles
+from platforms.yunohost.obstacles import in_order, is_secret, number_of, obstacles
 from platforms.yunohost.server import (
     ADMINS,
     ALL_USERS,
@@ -83,7 +84,18 @@ def install_arguments(app: WantedApp, manifest: Manifest) -> Arguments:
     asked = {question.id for question in manifest.questions}
     maybe = {**implied(app), **app.if_asked}
     given = {key: value for key, value in maybe.items() if key in asked}
-    return checked(app.instance, manifest.questions, {**given, **app.args})
+    found = checked(app.instance, manifest.questions, {**given, **app.args})
+    return replace(found, doubtful=not manifest.sound)
+
+
+def unfit(app: WantedApp, manifest: Manifest) -> tuple[str, ...]:
+    """Why a server cannot have this app, a line each; empty when it can."""
+    if number_of(app.instance) > 1 and not manifest.multi_instance:
+        return (
+            *manifest.unmet,
+            f"{app.id} can be there only once, and {app.instance} is not first",
+        )
+    return manifest.unmet
 
 
 def source_of(app: WantedApp) -> str:
@@ -486,11 +498,13 @@ def _install(app: WantedApp, arguments: Arguments | None) -> Step:
         given = arguments.args
         prompts = tuple(prompt.secret for prompt in arguments.prompts)
     # On a terminal YunoHost would also wait for somebody to have read the app's notices.
-    force = bool(app.source or prompts)
+    doubtful = arguments is not None and arguments.doubtful and not app.source
+    force = bool(app.source or prompts or doubtful)
     return Step(
         f"app {app.instance}",
         f"+ app {app.instance} at https://{app.domain}{app.path.rstrip('/')}"
-        + (f", from {source_of(app)}" if app.source else ""),
+        + (f", from {source_of(app)}" if app.source else "")
+        + (" (the catalog does not say that it works well at present)" if doubtful else ""),
         commands.app_install(source_of(app), args=given, label=app.label, force=force),
         "apps",
         prompts=prompts,

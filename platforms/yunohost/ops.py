@@ -31,6 +31,7 @@ from platforms.yunohost.converge import (
     manifest_question,
     steps_between,
     to_install,
+    unfit,
 )
 from platforms.yunohost.durable import Command, Done, StepError, Task
 from platforms.yunohost.errors import YunohostError, checked, classify
@@ -374,7 +375,7 @@ def answered(apps: Sequence[WantedApp]) -> Mapping[str, Arguments]:
         except YunohostError as error:
             problems.append(f"services.{app.service} ({app.id}): {error}")
             continue
-        problems += [f"services.{app.service}: {why}" for why in about.unmet]
+        problems += [f"services.{app.service}: {why}" for why in unfit(app, about)]
         try:
             found[app.instance] = install_arguments(app, about)
         except ArgumentsError as error:

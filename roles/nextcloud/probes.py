@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from urllib.parse import urlsplit
 
 from inventories.model import Inventory, Service
+from platforms.yunohost import app as ynh
 from roles.interface import Finding, HttpProbe, OutsideProbe, Record, TlsProbe
 from roles.records import address_records
 
@@ -15,7 +17,12 @@ from roles.records import address_records
 JOBS_LATE = 3600
 
 
-def judge_status(status: int, headers: Mapping[str, str], body: bytes) -> Finding:
+def by_hand(instance: str, *words: str) -> str:
+    """The whole line that root types on the host to run an occ command: as root it refuses."""
+    return f"{ynh.AS_APP} {instance} {{php}} {{install_dir}}/occ {' '.join(words)}"
+
+
+def judge_status(instance: str, status: int, headers: Mapping[str, str], body: bytes) -> Finding:
     """Judge `/status.php`: installed, serving, tables as the code wants them."""
     try:
         said = json.loads(body)
@@ -33,13 +40,13 @@ def judge_status(status: int, headers: Mapping[str, str], body: bytes) -> Findin
         return Finding(
             "critical",
             "Nextcloud is in maintenance mode: nobody can work. If no copy and no update runs, on "
-            "the host: occ maintenance:mode --off",
+            f"the host: {by_hand(instance, 'maintenance:mode', '--off')}",
         )
     if upgrade is not False:
         return Finding(
             "critical",
             "Nextcloud's code is newer than its tables: an update was broken off. On the host: "
-            "occ upgrade",
+            f"{by_hand(instance, 'upgrade')}",
         )
     if status != 200:
         return Finding("critical", f"status.php answers HTTP {status} instead of 200")
@@ -76,7 +83,7 @@ def outside(service: Service, inventory: Inventory) -> tuple[OutsideProbe, ...]:
     return (
         TlsProbe("tls", service.domain, urlsplit(url).port or 443),
         HttpProbe("https", f"{url}/login", judge_login),
-        HttpProbe("status", f"{url}/status.php", judge_status),
+        HttpProbe("status", f"{url}/status.php", partial(judge_status, ynh.instance_of(service))),
         HttpProbe("dav", f"{url}/remote.php/dav/", judge_dav),
     )
 
@@ -86,7 +93,7 @@ def dns(service: Service, inventory: Inventory) -> tuple[Record, ...]:
     return address_records(service.domain, inventory.hosts[service.host])
 
 
-def judge_state(exit_code: int, stdout: str) -> Finding:
+def judge_state(instance: str, exit_code: int, stdout: str) -> Finding:
     """Judge `cloud.py state`: as status.php, and the age of the last background job."""
     try:
         said = json.loads(stdout)
@@ -100,11 +107,13 @@ def judge_state(exit_code: int, stdout: str) -> Finding:
     if not installed:
         return Finding("critical", "occ says that Nextcloud is not installed")
     if upgrade:
-        return Finding("critical", "its tables wait for `occ upgrade`")
+        return Finding("critical", f"its tables wait. On the host: {by_hand(instance, 'upgrade')}")
     if maintenance:
         return Finding("warning", "maintenance mode is on; while a copy is made, that is right")
     if age is None:
-        return Finding("warning", "its background jobs never ran: is /etc/cron.d/INSTANCE there?")
+        return Finding(
+            "warning", f"its background jobs never ran: is /etc/cron.d/{instance} there?"
+        )
     if age > JOBS_LATE:
         return Finding(
             "warning",

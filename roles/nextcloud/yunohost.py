@@ -7,6 +7,8 @@ and window of maintenance; what is set here is therefore set again after each.
 # ruff: noqa: ARG001 (the interface gives every function the same arguments)
 from __future__ import annotations
 
+from functools import partial
+
 from inventories.model import Inventory, Service
 from platforms.yunohost import app as ynh
 from platforms.yunohost.app import Setting
@@ -75,7 +77,12 @@ def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
 def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What only the host can know."""
     return (
-        InsideProbe("state", program(service, "state"), probes.judge_state, timeout=30),
+        InsideProbe(
+            "state",
+            program(service, "state"),
+            partial(probes.judge_state, ynh.instance_of(service)),
+            timeout=30,
+        ),
         InsideProbe("setup", program(service, "checks"), probes.judge_checks, timeout=60),
         common.installed(service),
     )

@@ -8,6 +8,7 @@ The package brings WordPress' own release into /var/www/INSTANCE and runs wp-cro
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from inventories.model import Inventory, Service
 from platforms.yunohost import app as ynh
@@ -67,7 +68,7 @@ def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
     return (ynh.setting("options", program(service), wanted),)
 
 
-def judge_code(exit_code: int, stdout: str) -> Finding:
+def judge_code(instance: str, exit_code: int, stdout: str) -> Finding:
     """Judge `verify.py`: program files against WordPress' own list of checksums."""
     try:
         said = json.loads(stdout)
@@ -87,7 +88,7 @@ def judge_code(exit_code: int, stdout: str) -> Finding:
             "critical",
             f"{len(wrong)} program file(s) are not those of WordPress {version}, first {wrong[0]}: "
             "somebody changed its code, or put some there. Compare, then "
-            "`yunohost app upgrade --force` brings the right ones.",
+            f"`yunohost app upgrade --force {instance}` brings the right ones.",
         )
     if missing:
         return Finding(
@@ -106,7 +107,12 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
             ynh.as_app(service, "{php}", f"{_FOLDER}/probe.php", site),
             probes.judge_state,
         ),
-        InsideProbe("files", ("python3", f"{_FOLDER}/verify.py", site), judge_code, timeout=40),
+        InsideProbe(
+            "files",
+            ("python3", f"{_FOLDER}/verify.py", site),
+            partial(judge_code, ynh.instance_of(service)),
+            timeout=40,
+        ),
         common.installed(service),
     )
 

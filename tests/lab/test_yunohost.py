@@ -166,7 +166,16 @@ def test_an_app_that_fails_leaves_the_others_and_the_host(far: Far) -> None:
 
 def test_a_certificate_that_is_refused_leaves_those_after_it(far: Far) -> None:
     far.web["id"] = "my_webapp"
+    far.document["services"]["mail"] = {
+        "role": "mail",
+        "host": "far",
+        "url": "https://atelier.test/yunohost/sso",
+    }
     far.write()
+    key = b'mail._domainkey IN TXT ( "v=DKIM1; k=rsa; "\n "p=MIIB" ) ;\n'
+    with ssh.session(ssh_target(far.host)) as connection:
+        connection.run(("mkdir", "-p", "/etc/dkim"))
+        connection.write("/etc/dkim/atelier.test.mail.txt", key)
     far.change(reachable=["old.atelier.test", "pad.atelier.test", "web.atelier.test"])
     report = far.deploy()
     assert report.ok, report
@@ -178,6 +187,9 @@ def test_a_certificate_that_is_refused_leaves_those_after_it(far: Far) -> None:
         "pad.atelier.test": "letsencrypt",
         "web.atelier.test": "letsencrypt",
     }
+    # What others need to believe its mails, only the server knows.
+    name = "mail._domainkey.atelier.test"
+    assert report.records == {(name, "TXT"): "v=DKIM1; k=rsa; p=MIIB"}
     (warning,) = [w for w in report.warnings if "Certificates" in w]
     assert "atelier.test" in warning
     assert "pad.atelier.test" not in warning

@@ -254,17 +254,18 @@ function value_now(string $name): mixed
     return is_string($value) ? wp_specialchars_decode($value, ENT_QUOTES) : $value;
 }
 
-function set_value(string $name, mixed $value): void
+/** Returns why it cannot be, null when it was done. */
+function set_value(string $name, mixed $value): ?string
 {
     global $wpdb;
     if ($name === 'locale') {
         require_once ABSPATH . 'wp-admin/includes/translation-install.php';
         if ($value !== 'en_US' && !in_array($value, get_available_languages(), true)
             && !wp_download_language_pack($value)) {
-            fail("the language $value is not here and could not be fetched");
+            return "the language $value is not here and could not be fetched";
         }
         update_option('WPLANG', $value === 'en_US' ? '' : $value);
-        return;
+        return null;
     }
     if (str_starts_with($name, 'updates:')) {
         $what = substr($name, 8);
@@ -276,11 +277,10 @@ function set_value(string $name, mixed $value): void
             $all = $what === 'plugins' ? array_keys(get_plugins()) : array_keys(wp_get_themes());
             update_site_option("auto_update_$what", $value ? $all : []);
         }
-        return;
+        return null;
     }
-    // Without the mail that asks the old address whether the new one may take its place.
-    remove_action('update_option_new_admin_email', 'update_option_new_admin_email');
     update_option($name, $value);
+    return null;
 }
 
 function same(mixed $here, mixed $wanted): bool
@@ -346,12 +346,21 @@ switch ($verb) {
         $changed = array_filter(
             array_keys($wanted), fn (string $name): bool => !same(value_now($name), $wanted[$name])
         );
+        // One that cannot be, such as a language while the network is gone, holds up no other.
+        $why = [];
         foreach ($changed as $name) {
-            set_value($name, $wanted[$name]);
+            $why[$name] = set_value($name, $wanted[$name]);
         }
-        $wrong = array_filter($changed, fn (string $n): bool => !same(value_now($n), $wanted[$n]));
+        $refused = array_filter($why);
+        $wrong = array_filter(
+            $changed,
+            fn (string $n): bool => $why[$n] === null && !same(value_now($n), $wanted[$n])
+        );
         if ($wrong !== []) {
-            fail('set, but does not read back as wanted: ' . implode(', ', $wrong));
+            $refused[] = 'set, but does not read back as wanted: ' . implode(', ', $wrong);
+        }
+        if ($refused !== []) {
+            fail(implode('; ', $refused) . '. Everything else is set');
         }
         answer(['changed' => array_values($changed)]);
         break;

@@ -7,6 +7,8 @@ import importlib.util
 import json
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from inventories.model import Inventory, Service
 from platforms.yunohost import app as ynh
 from platforms.yunohost.arguments import Manifest, Question
-from platforms.yunohost.converge import install_arguments
+from platforms.yunohost.converge import install_arguments, unfit
 from roles.app import common
 from roles.app import yunohost as any_app
 from roles.app.deploy import Answers, parse_answers
@@ -472,7 +474,7 @@ CODE = {"version": "6.9", "compared": True, "changed": [], "missing": [], "unkno
 )  # fmt: skip
 def test_nextcloud_status(change: Any, status: int, level: str) -> None:
     body = json.dumps({**STATUS, **change}).encode()
-    assert nextcloud.judge_status(status, {}, body).level == level
+    assert nextcloud.judge_status("nextcloud", status, {}, body).level == level
 
 
 @pytest.mark.parametrize(
@@ -488,16 +490,20 @@ def test_nextcloud_dav(status: int, headers: Any, level: str) -> None:
     assert nextcloud.judge_dav(status, headers, b"").level == level
 
 
+CLOUDS = partial(nextcloud.judge_state, "nextcloud__2")
+CODES = partial(wordpress.judge_code, "wordpress__2")
+
+
 @pytest.mark.parametrize(
     ("judge", "well", "change", "level"),
     [
-        (nextcloud.judge_state, CLOUD, {}, "ok"),
-        (nextcloud.judge_state, CLOUD, {"jobs_age_s": 3600}, "ok"),
-        (nextcloud.judge_state, CLOUD, {"jobs_age_s": 3601}, "warning"),
-        (nextcloud.judge_state, CLOUD, {"jobs_age_s": None}, "warning"),
-        (nextcloud.judge_state, CLOUD, {"maintenance": True}, "warning"),
-        (nextcloud.judge_state, CLOUD, {"needsDbUpgrade": True}, "critical"),
-        (nextcloud.judge_state, CLOUD, {"installed": False}, "critical"),
+        (CLOUDS, CLOUD, {}, "ok"),
+        (CLOUDS, CLOUD, {"jobs_age_s": 3600}, "ok"),
+        (CLOUDS, CLOUD, {"jobs_age_s": 3601}, "warning"),
+        (CLOUDS, CLOUD, {"jobs_age_s": None}, "warning"),
+        (CLOUDS, CLOUD, {"maintenance": True}, "warning"),
+        (CLOUDS, CLOUD, {"needsDbUpgrade": True}, "critical"),
+        (CLOUDS, CLOUD, {"installed": False}, "critical"),
         (discourse.judge_state, FORUM, {}, "ok"),
         (discourse.judge_state, FORUM, {"queued": 3}, "ok"),
         (discourse.judge_state, FORUM, {"queued": 3, "job_age_s": 121}, "critical"),
@@ -515,11 +521,11 @@ def test_nextcloud_dav(status: int, headers: Any, level: str) -> None:
         (mail.judge_reverse, {"name": "m.x", "addresses": {"192.0.2.1": ["m.x"]}}, {}, "ok"),
         (mail.judge_reverse, {"name": "m.x", "addresses": {"192.0.2.1": ["y"]}}, {}, "warning"),
         (mail.judge_reverse, {"name": "m.x", "addresses": {"192.0.2.1": None}}, {}, "warning"),
-        (wordpress.judge_code, CODE, {}, "ok"),
-        (wordpress.judge_code, CODE, {"changed": ["wp-login.php"]}, "critical"),
-        (wordpress.judge_code, CODE, {"unknown": ["wp-includes/x.php"]}, "critical"),
-        (wordpress.judge_code, CODE, {"missing": ["wp-cron.php"]}, "critical"),
-        (wordpress.judge_code, CODE, {"compared": False}, "warning"),
+        (CODES, CODE, {}, "ok"),
+        (CODES, CODE, {"changed": ["wp-login.php"]}, "critical"),
+        (CODES, CODE, {"unknown": ["wp-includes/x.php"]}, "critical"),
+        (CODES, CODE, {"missing": ["wp-cron.php"]}, "critical"),
+        (CODES, CODE, {"compared": False}, "warning"),
         (common.judge_installed, {"version": "1~ynh1", "folders": {}, "backup": True}, {}, "ok"),
         (common.judge_installed, {"version": "1", "folders": {"install_dir": False},
                                   "backup": True}, {}, "critical"),
@@ -600,3 +606,24 @@ def test_any_page(
     expect: tuple[int, ...], contains: str | None, status: int, body: bytes, level: str
 ) -> None:
     assert any_app.judge_page(expect, contains, status, body).level == level
+
+
+def test_what_to_type_is_said_whole() -> None:
+    said = wordpress.judge_code("wordpress__2", 0, json.dumps({**CODE, "changed": ["a.php"]}))
+    # Without a name it would upgrade every app there is.
+    assert "`yunohost app upgrade --force wordpress__2`" in said.message
+    waits = nextcloud.judge_state("nextcloud__2", 0, json.dumps({**CLOUD, "needsDbUpgrade": True}))
+    assert f"{ynh.AS_APP} nextcloud__2 {{php}} {{install_dir}}/occ upgrade" in waits.message
+    never = nextcloud.judge_state("nextcloud__2", 0, json.dumps({**CLOUD, "jobs_age_s": None}))
+    assert "/etc/cron.d/nextcloud__2" in never.message
+
+
+def test_an_app_that_cannot_be_there_twice_is_told_beforehand() -> None:
+    service, inv, on = one("etherpad", app={"instance": "etherpad__2"})
+    assert not isinstance(on.app, Absent)
+    about = Manifest("etherpad", "1", (), (), multi_instance=False)
+    assert "only once" in unfit(on.app(service, inv), about)[0]
+    assert unfit(on.app(service, inv), replace(about, multi_instance=True)) == ()
+    first, inv, on = one("etherpad")
+    assert not isinstance(on.app, Absent)
+    assert unfit(on.app(first, inv), about) == ()

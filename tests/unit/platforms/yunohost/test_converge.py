@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from inventories.load import load
 from inventories.model import Inventory, Settings
 from platforms.yunohost.adopt import ROLE_NAMES, Facts, adopt, fits
-from platforms.yunohost.converge import converge
+from platforms.yunohost.arguments import Manifest
+from platforms.yunohost.converge import converge, install_arguments
 from platforms.yunohost.obstacles import from_the_start, strangers, unsaved
 from platforms.yunohost.server import Server
 from platforms.yunohost.steps import CannotConverge
@@ -629,6 +630,24 @@ def test_an_app_that_cannot_be_saved_is_named(tmp_path: Path) -> None:
     assert unsaved(want, state.read(), "pad") == ()
     (said,) = unsaved(want, state.read(), "site")
     assert said.startswith("services.site: wordpress has no backup script")
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_an_app_of_which_the_catalog_doubts_is_installed_knowingly(
+    tmp_path: Path, sound: bool
+) -> None:
+    document = copy.deepcopy(BASE)
+    wiki = {"id": "wiki", "access": ["visitors"]}
+    document["services"] = {
+        "wiki": {"role": "app", "host": "monts", "url": "https://wiki.lab.test", "app": wiki}
+    }
+    want = wanted_of(loaded(tmp_path, document))
+    about = Manifest("wiki", "1", (), (), multi_instance=True, sound=sound)
+    told = {"wiki": install_arguments(want.apps[0], about)}
+    (step,) = [s for s in converge(want, usual().read(), told) if s.name == "app wiki"]
+    # Without it YunoHost asks, and there is nobody (recording 314).
+    assert ("--force" in step.argv) is not sound
+    assert ("does not say that it works" in step.text) is not sound
 
 
 @pytest.mark.parametrize("version", ["11.2.30", "12.0.9", ""])
