@@ -7,13 +7,21 @@ what an inventory could say, no secret, and no member.
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from platforms.yunohost.adopt import Facts, adopt
 from platforms.yunohost.converge import everybody
-from platforms.yunohost.server import SPECIAL_GROUPS, Server, bare
+from platforms.yunohost.server import (
+    ALL_USERS,
+    DOMAIN_SETTINGS,
+    SPECIAL_GROUPS,
+    VISITORS,
+    Server,
+    bare,
+)
 from platforms.yunohost.steps import Step
 from platforms.yunohost.wanted import Wanted
 from tools.toml import dumps
@@ -183,7 +191,7 @@ def told(
     found: Sequence[Difference], steps: Sequence[Step], server: Server, wanted: Wanted
 ) -> tuple[str, ...]:
     """Lines for people: each difference, what a deploy does about it, and at the end what to write
-    into the inventory to keep all of them."""
+    into the inventory to keep all of them, or to undo those that a deploy leaves."""
     found = [one for one in found if is_undone(one, steps) or not is_said(one, wanted)]
     if not found:
         return ()
@@ -194,7 +202,70 @@ def told(
     if kept:
         lines += ["to keep it, write into the inventory:"]
         lines += [f"    {line}" for line in kept.splitlines() if line]
+    undone = undo([one for one in found if not is_undone(one, steps)], server, wanted)
+    if undone:
+        lines += ["to undo what a deploy leaves, write instead, and deploy:"]
+        lines += [f"    {line}" for line in undone.splitlines() if line]
     return tuple(lines)
+
+
+def undo(found: Sequence[Difference], server: Server, wanted: Wanted) -> str:
+    """The part of an inventory, as TOML, with which a deploy takes each difference back: what is
+    new goes, what was there before is so again. What is gone altogether cannot come back so."""
+    part: dict[str, Any] = {}
+    apps: dict[str, Any] = {}
+    services = {app.instance: app.service for app in wanted.apps}
+    new = [one for one in found if one.area == "app" and one.before is None]
+    # Whole, as it is there: a service must be described to be taken away.
+    kept = tomllib.loads(keep(new, server, wanted)).get("services", {}) if new else {}
+    for name, entry in kept.items():
+        entry["app"]["absent"] = True
+        apps[name] = entry
+    for one in found:
+        before, now, area = one.before, one.now, one.area
+        if area == "main domain":
+            part["main_domain"] = before
+        elif area == "setting" and before is not None:
+            part.setdefault("settings", {})[one.name] = _value(before)
+        elif area == "port":
+            value = {"absent": True} if before is None else {"comment": before} if before else {}
+            part.setdefault("firewall", {})[one.name] = value
+        elif area == "permission" and before is not None:
+            groups = [g for g in before if g != ALL_USERS or VISITORS not in before]
+            app, _, last = one.name.partition(".")
+            if last == "main" and app in services:
+                apps.setdefault(services[app], {}).setdefault("app", {})["access"] = groups
+            else:
+                part.setdefault("permissions", {})[one.name] = groups
+        elif area in ("domain", "group") and before is None:
+            part.setdefault(_TABLES[area], {})[one.name] = {"absent": True}
+        elif area == "group":
+            part.setdefault("groups", {})[one.name] = {"members": before}
+        elif area == "domain" and now is not None:
+            settings = {
+                key: before.get(key, default)
+                for key, default in DOMAIN_SETTINGS.items()
+                if before.get(key) != now.get(key)
+            }
+            if settings:
+                part.setdefault("domains", {})[one.name] = {"settings": settings}
+        elif area == "mailbox" and before is not None and now is not None:
+            changed = {key: before[key] for key in before if before[key] != now.get(key)}
+            changed.pop("mail", None)  # a mailbox has its own name's address
+            if changed:
+                part.setdefault("mailboxes", {})[one.name] = changed
+        elif area == "app" and before is not None and now is not None and one.name in services:
+            entry = apps.setdefault(services[one.name], {})
+            if before["url"] != now["url"]:
+                entry["url"] = before["url"]
+            if before["label"] != now["label"]:
+                entry.setdefault("app", {})["label"] = before["label"]
+    document: dict[str, Any] = {}
+    if part:
+        document["hosts"] = {wanted.host: {"yunohost": part}}
+    if filled := {name: entry for name, entry in apps.items() if entry}:
+        document["services"] = filled
+    return dumps(document, depth=5) if document else ""
 
 
 def keep(found: Sequence[Difference], server: Server, wanted: Wanted) -> str:

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from platforms.yunohost.converge import converge
-from platforms.yunohost.drift import Picture, differences, is_undone, keep, picture, told
+from platforms.yunohost.drift import (
+    Picture,
+    differences,
+    is_undone,
+    keep,
+    picture,
+    told,
+    undo,
+)
 from platforms.yunohost.wanted import Wanted
 from tests.unit.platforms.yunohost.pretend import Pretended
 from tests.unit.platforms.yunohost.test_converge import BASE, KEYS, loaded, usual, wanted_of
@@ -119,6 +127,44 @@ def test_it_is_named_with_what_a_deploy_does_and_can_be_kept(tmp_path: Path, wha
     # What is offered, put over what was written, leaves nothing to do.
     over(document, tomllib.loads(keep([found], now, want)))
     assert [step.text for step in converge(wanted_of(loaded(tmp_path, document)), now)] == []
+
+
+# The same where the inventory says nothing of it: a deploy leaves it.
+@pytest.mark.parametrize("what", [*CASES, "app", "domain setting"])
+def test_what_a_deploy_leaves_can_be_undone(tmp_path: Path, what: str) -> None:
+    state, document, want = built(tmp_path)
+    state.settings["email.smtp.smtp_relay_host"] = "old.example"
+    state.groups["equipe"] = ["alice"]
+    state.permissions["ssh.main"] = {"label": "SSH", "allowed": ["admins"]}
+    table = document["hosts"]["monts"]["yunohost"]
+    for key in ("settings", "groups"):
+        del table[key]
+    for key in ("label", "access"):
+        del document["services"]["site"]["app"][key]
+    want = wanted_of(loaded(tmp_path, document))
+    before = seen(state, want)
+    if what == "app":
+        state.apps["wordpress__2"] = {**state.apps["wordpress"], "path": "/second"}
+        state.apps["wordpress__2"]["domain"] = "lab.test"
+        state.permissions["wordpress__2.main"] = {"label": "Second", "allowed": ["visitors"]}
+    elif what == "domain setting":
+        state.domain_settings["lab.test"] = {"feature.mail.mail_in": 0}
+    else:
+        by_hand(state, what)
+    now = state.read(want.accounts)
+    found = [
+        one
+        for one in differences(before, seen(state, want))
+        if one.area != "permission" or (what in ("access", "permission"))
+    ]
+    assert found
+    left = [one for one in found if not is_undone(one, converge(want, now))]
+    said = told(found, converge(want, now), now, want)
+    assert ("to undo what a deploy leaves, write instead, and deploy:" in said) is bool(left)
+    over(document, tomllib.loads(undo(left, now, want)))
+    asked = wanted_of(loaded(tmp_path, document))
+    steps = converge(asked, state.read(asked.accounts))
+    assert [str(one) for one in found if not is_undone(one, steps)] == []
 
 
 def over(document: dict[str, Any], part: dict[str, Any]) -> None:
