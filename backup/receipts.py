@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,24 @@ from backup.repository import folder
 from inventories.model import Repository
 from tools.ssh import Connection
 
-_CAT = 'test -d "$1" || exit 0; find "$1" -maxdepth 1 -name "[!.]*.json" -exec cat {} +'
+# Whoever stole a host's key can add receipts. What is read of them is what somebody needs, and
+# never more than this (bytes; the gate keeps no more of one host, nor of one receipt).
+MOST = 64 * 2**20
+MOST_OF_ONE = 2**18
+# As the gate lets them in.
+_RUN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
+
+_NAMES = (
+    'test -d "$1" || exit 0; '
+    'find "$1" -maxdepth 1 -type f -name "[!.]*.json" -printf "%f\\n" | head -c "$2"'
+)
+# Names come on stdin, one a line. A receipt is one line, whatever somebody put into its file.
+_CAT = (
+    'cd -- "$1" 2>/dev/null || exit 0; while IFS= read -r run; do f=$run.json; '
+    'if test -f "$f" && ! test -L "$f"; then printf "%s " "$run"; '
+    'head -c "$3" -- "$f" | tr -d "\\n"; echo; fi; done | head -c "$2"'
+)
+_REMOVE = 'cd -- "$1"; while IFS= read -r run; do rm -f -- "$run.json"; done'
 
 
 @dataclass(frozen=True)
@@ -37,26 +55,54 @@ class Receipt:
 
 
 def parse(text: str) -> dict[str, Receipt]:
-    """Given receipts, one a line, return them by run. Lines that are none are left out."""
+    """Given lines of a run's id and the receipt that bears its name, return them by run. What is
+    no receipt, or speaks of another run than its name, is left out. Pure."""
     found = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
+        run, _, said = line.partition(" ")
         try:
-            raw = json.loads(line)
+            raw = json.loads(said)
             receipt = Receipt(dict(raw["receipt"]), str(raw["signature"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
-        found[receipt.run] = receipt
+        if receipt.run == run:
+            found[run] = receipt
     return found
 
 
-def fetch(connection: Connection, repository: Repository, host_id: str) -> dict[str, Receipt]:
-    """Every receipt of a host that lies beside its repository, unverified. Raise SshError."""
-    place = f"{folder(repository)}/{host_id}.receipts"
-    return parse(
-        connection.run(("sh", "-c", _CAT, "cat", place), timeout=120).stdout.decode(
-            errors="replace"
-        )
-    )
+def folder_of(repository: Repository, host_id: str) -> str:
+    """Where the receipts of a host lie on the repository host."""
+    return f"{folder(repository)}/{host_id}.receipts"
+
+
+def runs(connection: Connection, repository: Repository, host_id: str) -> tuple[str, ...]:
+    """The runs of a host whose receipts lie beside its repository, oldest first by name: a run's
+    id begins with its time. Raise SshError, CommandError."""
+    argv = ("sh", "-c", _NAMES, "names", folder_of(repository, host_id), str(MOST))
+    said = connection.run(argv, timeout=120).stdout.decode(errors="replace")
+    names = (line.removesuffix(".json") for line in said.splitlines() if line.endswith(".json"))
+    return tuple(sorted(name for name in names if _RUN.fullmatch(name)))
+
+
+def fetch(
+    connection: Connection, repository: Repository, host_id: str, wanted: Iterable[str]
+) -> dict[str, Receipt]:
+    """The receipts of some runs of a host, as they lie beside its repository, unverified; those
+    that are not there are left out. Raise SshError, CommandError."""
+    names = "".join(f"{run}\n" for run in wanted if _RUN.fullmatch(run))
+    place = folder_of(repository, host_id)
+    argv = ("sh", "-c", _CAT, "cat", place, str(MOST), str(MOST_OF_ONE))
+    done = connection.run(argv, stdin=names.encode(), timeout=120)
+    return parse(done.stdout.decode(errors="replace"))
+
+
+def remove(
+    connection: Connection, repository: Repository, host_id: str, unwanted: Collection[str]
+) -> None:
+    """Remove the receipts of some runs. Raise SshError, CommandError."""
+    names = "".join(f"{run}\n" for run in unwanted if _RUN.fullmatch(run))
+    argv = ("sh", "-c", _REMOVE, "remove", folder_of(repository, host_id))
+    connection.run(argv, stdin=names.encode(), timeout=120)
 
 
 def is_signed(receipt: Receipt, keys: Sequence[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -48,8 +48,14 @@ def judge_receipt(snapshot: Snapshot, receipts: Mapping[str, Receipt], trust: Tr
     return ""
 
 
+def recent(snapshots: Sequence[Snapshot], now: datetime, newest: int) -> list[Snapshot]:
+    """The newest snapshots whose date can be true. Pure."""
+    return [s for s in snapshots if not doubt(s, now)][-newest:]
+
+
 def verify(
     opened: Opened,
+    snapshots: Sequence[Snapshot],
     receipts: Mapping[str, Receipt],
     trust: Trust,
     now: datetime,
@@ -57,14 +63,13 @@ def verify(
     read: str | None = None,
     newest: int = 5,
 ) -> Verdict:
-    """Check one host's copies.
+    """Check one host's copies, which are `snapshots`, oldest first.
 
     `read`: how much of the data to read back and verify, as restic says it ("5%", "2G", "1/12");
-    None checks the structure only. `newest`: how many manifests are read. `trust`: the host's
-    receipt keys; where none is known the notes say so.
+    None checks the structure only. `newest`: how many manifests are read, whose `receipts` are
+    needed. `trust`: the host's receipt keys; where none is known the notes say so.
     Raise BusyError, UnreachableError, BackupError when the repository does not open.
     """
-    snapshots = opened.snapshots()
     problems, notes, verified = [], [], []
     subset = (f"--read-data-subset={read}",) if read else ()
     try:
@@ -72,12 +77,16 @@ def verify(
     except BackupError as error:
         if error.exit_code != 1:
             raise
-        problems.append(f"the repository is damaged: {error}")
+        problems.append(
+            f"the repository is damaged: {error}. Some copies, or all, do not come back whole. "
+            'Look at the disk it lies on. What to do: docs/operations.md, "The repository is full, '
+            'damaged, or cannot be reached"'
+        )
     if trust.problem:
         problems.append(trust.problem)
     odd = {s.id: why for s in snapshots if (why := doubt(s, now))}
     problems += [f"snapshot {i[:8]}: {why}" for i, why in odd.items()]
-    for snapshot in [s for s in snapshots if s.id not in odd][-newest:]:
+    for snapshot in recent(snapshots, now, newest):
         wrong = judge_receipt(snapshot, receipts, trust)
         if not wrong:
             receipt = receipts[snapshot.values("run")[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,11 +14,13 @@ import click
 from cli.ask import confirm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from backup.receipts import Receipt
-    from inventories.model import Inventory
+    from inventories.model import Inventory, Repository
     from inventories.secrets import Secrets
+    from tools.restic import Snapshot
+    from tools.ssh import Connection
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
 _HOSTS = click.option(
@@ -46,13 +49,42 @@ def _open(file: Path) -> tuple[Inventory, Secrets]:
     return roles.load(file), Secrets.open(file, Path(identity).expanduser() if identity else None)
 
 
-def _receipts(inventory: Inventory, host: str) -> Mapping[str, Receipt]:
-    from backup import receipts, repository
+def _each(hosts: Iterable[str], work: Callable[[str], bool]) -> int:
+    """Do `work` for each host; False means that something is not well there. One that goes wrong
+    stops none of the others. Return the exit code: the worst, as a deploy of several has it."""
+    from backup.errors import BackupError
+    from inventories.secrets import SecretsError
+    from tools.age import AgeError
+    from tools.ssh import CommandError, SshError
+
+    codes = {0}
+    for name in hosts:
+        try:
+            codes.add(0 if work(name) else 1)
+        except (BackupError, SecretsError, AgeError, SshError, CommandError) as error:
+            said = str(error)
+            click.echo(f"releve: {said if name in said else f'{name}: {said}'}", err=True)
+            codes.add(getattr(error, "exit_code", 1))
+    order = (1, 77, 69, 75)
+    return min(codes - {0}, key=lambda c: order.index(c) if c in order else 0, default=0)
+
+
+@contextlib.contextmanager
+def _keeper(inventory: Inventory, host: str) -> Iterator[tuple[Connection, Repository]]:
+    """A session with whoever keeps a host's copies, and the repository."""
+    from backup import repository
     from tools import ssh
 
     _, where = repository.of_host(inventory, host)
     with ssh.session(repository.target(inventory, where)) as session:
-        return receipts.fetch(session, where, host)
+        yield session, where
+
+
+def _receipts(inventory: Inventory, host: str, of: Iterable[Snapshot]) -> dict[str, Receipt]:
+    from backup import receipts
+
+    with _keeper(inventory, host) as (session, repository):
+        return receipts.fetch(session, repository, host, [s.run for s in of])
 
 
 @backup.command("run", short_help="Have hosts save themselves now.")
@@ -62,30 +94,19 @@ def run(file: Path, hosts: tuple[str, ...]) -> int:
     """Have every host of FILE that has a repository save itself now, and follow it."""
     import roles
     from backup import run as saving
-    from backup.errors import BackupError
     from backup.remote import human
     from backup.repository import protected
     from inventories.access import ssh_target
     from tools import ssh
 
     inventory = roles.load(file)
-    worst = 0
-    for name in protected(inventory, hosts):
 
-        def tell(text: str, name: str = name) -> None:
+    def save(name: str) -> bool:
+        def tell(text: str) -> None:
             click.echo(f"{name}: {text}", err=True)
 
-        try:
-            with ssh.session(ssh_target(inventory.hosts[name])) as session:
-                saved = saving.run(session, on_progress=tell)
-        except BackupError as error:
-            click.echo(f"releve: {error}", err=True)
-            worst = worst or error.exit_code
-            continue
-        except ssh.SshError as error:
-            click.echo(f"releve: {error}", err=True)
-            worst = worst or 69
-            continue
+        with ssh.session(ssh_target(inventory.hosts[name])) as session:
+            saved = saving.run(session, on_progress=tell)
         click.echo(
             f"{name}: snapshot {saved.snapshot}, {human(saved.bytes)} of which "
             f"{human(saved.bytes_added)} are new, {saved.seconds:.0f} s"
@@ -93,8 +114,9 @@ def run(file: Path, hosts: tuple[str, ...]) -> int:
         for service, errors in saved.errors.items():
             for error_text in errors:
                 click.echo(f"releve: {name}: {service}: {error_text}", err=True)
-        worst = worst or (0 if saved.ok else 1)
-    return worst
+        return saved.ok
+
+    return _each(protected(inventory, hosts), save)
 
 
 @backup.command("list", short_help="List snapshots: run, time, services, size.")
@@ -105,44 +127,34 @@ def list_(file: Path, hosts: tuple[str, ...], form: str) -> int:
     """List what the repositories of FILE hold, read from the repositories themselves."""
     from datetime import UTC, datetime
 
-    from backup.errors import BackupError
     from backup.prune import doubt
     from backup.remote import human
     from backup.repository import open_repository, protected
-    from tools import ssh
 
     inventory, secrets = _open(file)
     rows = []
-    worst = 0
-    for name in protected(inventory, hosts):
-        try:
-            receipts = _receipts(inventory, name)
-            with open_repository(inventory, name, secrets) as opened:
-                snapshots = opened.snapshots()
-        except BackupError as error:
-            click.echo(f"releve: {error}", err=True)
-            worst = worst or error.exit_code
-            continue
-        except (ssh.SshError, ssh.CommandError) as error:
-            click.echo(f"releve: {error}", err=True)
-            worst = worst or 69
-            continue
-        else:
-            for snapshot in snapshots:
-                run_id = next(iter(snapshot.values("run")), "")
-                receipt = receipts.get(run_id)
-                rows.append(
-                    {
-                        "host": name,
-                        "snapshot": snapshot.id,
-                        "time": snapshot.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                        "run": run_id,
-                        "services": list(snapshot.values("service")),
-                        "bytes": receipt.body.get("bytes") if receipt else None,
-                        "complete": receipt.ok if receipt else None,
-                        "doubt": doubt(snapshot, datetime.now(UTC)) or None,
-                    }
-                )
+
+    def read(name: str) -> bool:
+        with open_repository(inventory, name, secrets) as opened:
+            snapshots = opened.snapshots()
+        receipts = _receipts(inventory, name, snapshots)
+        for snapshot in snapshots:
+            receipt = receipts.get(snapshot.run)
+            rows.append(
+                {
+                    "host": name,
+                    "snapshot": snapshot.id,
+                    "time": snapshot.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "run": snapshot.run,
+                    "services": list(snapshot.values("service")),
+                    "bytes": receipt.body.get("bytes") if receipt else None,
+                    "complete": receipt.ok if receipt else None,
+                    "doubt": doubt(snapshot, datetime.now(UTC)) or None,
+                }
+            )
+        return True
+
+    worst = _each(protected(inventory, hosts), read)
     if form == "json":
         click.echo(json.dumps(rows, indent=1))
         return worst
@@ -176,15 +188,18 @@ def verify(file: Path, hosts: tuple[str, ...], read: str | None, newest: int) ->
 
     from backup import trust
     from backup.repository import open_repository, protected
-    from backup.verify import verify as look
+    from backup.verify import recent
+    from backup.verify import verify as judge
 
     inventory, secrets = _open(file)
-    worst = 0
-    for name in protected(inventory, hosts):
-        receipts = _receipts(inventory, name)
+
+    def look(name: str) -> bool:
+        now = datetime.now(UTC)
         trusted = trust.look(inventory.hosts[name], secrets)
         with open_repository(inventory, name, secrets) as opened:
-            found = look(opened, receipts, trusted, datetime.now(UTC), read=read, newest=newest)
+            snapshots = opened.snapshots()
+            receipts = _receipts(inventory, name, recent(snapshots, now, newest))
+            found = judge(opened, snapshots, receipts, trusted, now, read=read, newest=newest)
         for problem in found.problems:
             click.echo(f"releve: {name}: {problem}", err=True)
         for note in found.notes:
@@ -193,8 +208,9 @@ def verify(file: Path, hosts: tuple[str, ...], read: str | None, newest: int) ->
             f"{name}: {found.snapshots} snapshots; {len(found.verified)} newest verified by "
             f"receipt and manifest; {len(found.problems)} problem(s)"
         )
-        worst = worst or (0 if found.ok else 1)
-    return worst
+        return found.ok
+
+    return _each(protected(inventory, hosts), look)
 
 
 @backup.command("prune", short_help="Remove snapshots that need not be kept.")
@@ -206,27 +222,33 @@ def prune(file: Path, hosts: tuple[str, ...], dry_run: bool, yes: bool) -> int:
     """Remove what the `keep` of each repository in FILE does not keep.
 
     Snapshots whose date cannot be true are named, count for nothing, and stay as evidence.
+    Receipts of runs of which no snapshot is left go too.
     """
     from datetime import UTC, datetime
 
+    from backup import receipts as beside
     from backup import trust
     from backup.errors import BackupError
     from backup.prune import apply, plan
     from backup.repository import of_host, open_repository, protected
 
     inventory, secrets = _open(file)
-    for name in protected(inventory, hosts):
-        _, repository = of_host(inventory, name)
-        receipts = _receipts(inventory, name)
+
+    def clear(name: str) -> bool:
         trusted = trust.look(inventory.hosts[name], secrets)
         if trusted.problem:
             raise BackupError(f"{name}: nothing was removed: {trusted.problem}")
+        _, repository = of_host(inventory, name)
+        # Before the snapshots: what a run that ends meanwhile leaves is not to go.
+        with _keeper(inventory, name) as (session, _):
+            told = beside.runs(session, repository, name)
         with open_repository(inventory, name, secrets) as opened:
             snapshots = opened.snapshots()
+            receipts = _receipts(inventory, name, snapshots)
             good = {
                 s.id
                 for s in snapshots
-                for r in [receipts.get(next(iter(s.values("run")), ""))]
+                for r in [receipts.get(s.run)]
                 if r and r.ok and (not trusted.knows(r) or trusted.accepts(r))
             }
             wanted = plan(snapshots, repository.keep, datetime.now(UTC), good)
@@ -234,10 +256,19 @@ def prune(file: Path, hosts: tuple[str, ...], dry_run: bool, yes: bool) -> int:
                 click.echo(f"releve: {name}: {snapshot.short} stays and counts for nothing: {why}")
             for snapshot in wanted.remove:
                 click.echo(f"{name}: {snapshot.short} of {snapshot.time:%Y-%m-%d %H:%M} goes")
-            click.echo(f"{name}: {len(wanted.keep)} stay, {len(wanted.remove)} go")
-            if dry_run or not wanted.remove:
-                continue
-            if not yes:
+            stay = {s.run for s in snapshots} - {s.run for s in wanted.remove}
+            idle = [run for run in told if run not in stay]
+            also = f", and {len(idle)} receipts of runs without one" if idle else ""
+            click.echo(f"{name}: {len(wanted.keep)} stay, {len(wanted.remove)} go{also}")
+            if dry_run:
+                return True
+            if wanted.remove and not yes:
                 confirm(f"Remove {len(wanted.remove)} snapshots of {name}?", abort=True)
-            apply(opened, wanted)
-    return 0
+            if wanted.remove:
+                apply(opened, wanted)
+        if idle:
+            with _keeper(inventory, name) as (session, _):
+                beside.remove(session, repository, name, idle)
+        return True
+
+    return _each(protected(inventory, hosts), clear)

@@ -31,7 +31,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "lab": ("cli.lab", "lab", "Throwaway hosts on this machine."),
 }
 
-FAILED, USAGE, UNREACHABLE, NOT_ALLOWED, INTERRUPTED = 1, 64, 69, 77, 130
+FAILED, USAGE, NOT_ALLOWED, INTERRUPTED = 1, 64, 77, 130
 
 
 class Verbs(click.Group):
@@ -100,9 +100,6 @@ def explain(error: Exception) -> tuple[int, str]:
     code = getattr(error, "exit_code", None)
     if isinstance(code, int):
         return code, f"releve: {error}"
-    ssh = sys.modules.get("tools.ssh")  # loaded if it can have raised anything
-    if ssh is not None and isinstance(error, ssh.SshError):
-        return UNREACHABLE, f"releve: {error}"
     if isinstance(error, PermissionError):
         return NOT_ALLOWED, f"releve: not allowed: {_os_error(error)}"
     if isinstance(error, BrokenPipeError):

@@ -18,6 +18,8 @@ from tools import ssh
 
 # What the software of a host takes at least, bytes: Debian's packages for one site.
 SOFTWARE = 500_000_000
+# Among so many receipts, the newest by name, is one of a complete copy.
+LOOKED_AT = 30
 _DF = ("df", "-B1", "--output=source,avail", "/", "/srv", "/var", "/home")
 
 
@@ -40,7 +42,8 @@ def insist(inventory: Inventory, host: Host, keeper: Host | None, blank: ssh.Tar
         return  # then only the agent can know
     repository = inventory.repositories[host.repository or ""]
     with ssh.session(ssh_target(keeper)) as session:
-        size = needed(receipts.fetch(session, repository, host.id))
+        newest = receipts.runs(session, repository, host.id)[-LOOKED_AT:]
+        size = needed(receipts.fetch(session, repository, host.id, newest))
     with ssh.session(blank) as session:
         there = free(session.run(_DF, check=False).stdout.decode(errors="replace"))
     if size and there and size + SOFTWARE > there:

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 # restic splits `rclone.program` by rules of its own (a backslash outside quotes separates), so
 # that only words that need no quoting are let through.
@@ -43,6 +42,11 @@ class Snapshot:
     def short(self) -> str:
         """The first eight signs of the id, as people write it."""
         return self.id[:8]
+
+    @property
+    def run(self) -> str:
+        """The run that it says it is of, "" when it says none."""
+        return next(iter(self.values("run")), "")
 
     def values(self, key: str) -> tuple[str, ...]:
         """The values of the tags that read KEY=VALUE."""
@@ -105,24 +109,13 @@ def parse_snapshots(text: str) -> tuple[Snapshot, ...]:
     return tuple(sorted(found, key=lambda s: (s.time, s.id)))
 
 
-def parse_lines(text: str) -> tuple[dict[str, Any], ...]:
-    """The JSON objects among the lines of a text; other lines are left out."""
-    found = []
-    for line in text.splitlines():
-        if line.startswith("{"):
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(value, dict):
-                found.append(value)
-    return tuple(found)
-
-
 def explain(text: str, exit_code: int) -> str:
     """Given what restic wrote to stderr, return the line that names the reason."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for marker in ("Permission denied", "verification failed", "no space left", "read-only file"):
+    for marker in (
+        *("Permission denied", "verification failed", "no space left", "read-only file"),
+        *("already locked", "does not match", "does not exist", "invalid data returned"),
+    ):
         for line in lines:
             if marker.lower() in line.lower():
                 return line

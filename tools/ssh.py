@@ -27,9 +27,14 @@ if TYPE_CHECKING:
 class SshError(Exception):
     """No session, or a lost one. The message says with whom, what happened, what to do."""
 
+    exit_code = 69
+
 
 class RefusedKeyError(SshError):
-    """The host was reached and is the right one; it does not take the key that we show."""
+    """The host was reached and is the right one; it does not take the key that we show. Or that
+    key does not open, and nobody was asked."""
+
+    exit_code = 77
 
 
 class HostKeyError(SshError):

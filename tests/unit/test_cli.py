@@ -17,7 +17,7 @@ import pytest
 from cli.main import VERBS, Verbs, explain
 from inventories.problems import InventoryError, Problem
 from tests.unit.inventories.examples import GOOD
-from tools.ssh import SshError
+from tools.ssh import RefusedKeyError, SshError
 
 
 def releve(*words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
@@ -142,10 +142,73 @@ def test_secrets_from_first_to_last(tmp_path: Path) -> None:
     assert done.stderr.startswith("releve: /nonexistent is not there")
 
 
+def test_a_wrong_passphrase_is_77_and_nothing_is_changed(inventory: Path) -> None:
+    folder = inventory.parent
+    key = folder / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "right", "-f", str(key)], check=True)
+    public = key.with_suffix(".pub").read_text().strip()
+    inventory.write_text(
+        inventory.read_text() + f'[people.me]\nmail = "me@b.example"\nkeys = ["{public}"]\n'
+    )
+
+    def told(passphrase: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        given = folder / "passphrase"
+        given.write_text(passphrase)
+        with given.open() as file:
+            return subprocess.run(
+                [sys.executable, "-m", "cli.main", *words],
+                env={**os.environ, "RELEVE_PASSPHRASE_FD": str(file.fileno()), **env},
+                pass_fds=[file.fileno()], capture_output=True, text=True, timeout=60,
+                input="value\n", start_new_session=True,
+            )  # fmt: skip
+
+    mine = {"RELEVE_IDENTITY": str(key)}
+    change = ("secrets", "set", str(inventory), "ntfy")
+    assert told("right", *change, **mine).returncode == 0
+    kept = (folder / "a.secrets.age").read_bytes()
+    done = told("wrong", *change, **mine)
+    assert (done.returncode, done.stdout) == (77, "")
+    assert done.stderr.startswith("releve: wrong passphrase for ")
+    assert (folder / "a.secrets.age").read_bytes() == kept
+    # The key for the hosts: nobody was asked anything, so that nobody cannot be reached.
+    for words in (("backup", "run", str(inventory)), ("plan", str(inventory))):
+        done = told("wrong", *words, RELEVE_SSH_KEY=str(key), **mine)
+        assert done.returncode == 77, done.stderr
+        assert "wrong passphrase for " in done.stderr
+        assert "reached" not in done.stderr
+
+
+def test_a_host_that_errs_stops_no_other_and_the_worst_counts() -> None:
+    from backup.errors import BackupError, BusyError
+    from cli.backup import _each
+
+    def outcome(*ends: Exception | bool) -> int:
+        left = dict(enumerate(ends))
+
+        def work(name: str) -> bool:
+            end = left.pop(int(name))
+            if isinstance(end, Exception):
+                raise end
+            return end
+
+        code = _each([str(n) for n in range(len(ends))], work)
+        assert not left
+        return code
+
+    busy, lost, refused = BusyError("x"), SshError("x"), RefusedKeyError("x")
+    assert outcome(True, True) == 0
+    assert outcome(busy, True) == 75
+    assert outcome(busy, lost, True) == 69
+    assert outcome(busy, lost, refused) == 77
+    assert outcome(refused, busy, BackupError("x"), lost) == 1
+    assert outcome(lost, False) == 1
+
+
 def test_known_errors_are_one_message_and_a_code() -> None:
     wrong = InventoryError(Path("a.toml"), [Problem("hosts.x", "is wrong", "Mend it", 3)])
     assert explain(wrong) == (64, "releve: a.toml:3: hosts.x: is wrong. Mend it.")
     assert explain(SshError("monts cannot be reached")) == (69, "releve: monts cannot be reached")
+    assert explain(RefusedKeyError("wrong passphrase")) == (77, "releve: wrong passphrase")
     assert explain(PermissionError(13, "Permission denied", "/x"))[0] == 77
     assert explain(FileNotFoundError(2, "No such file", "/x")) == (1, "releve: /x: No such file")
     assert explain(KeyError("x"))[0] == 1
