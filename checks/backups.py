@@ -169,8 +169,13 @@ def look(
         try:
             receipt = parse(item)
             genuine = receipt.host == host.id and isinstance(key, str) and is_signed(item, key)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            return Finding("unknown", f"a receipt makes no sense ({type(error).__name__}: {error})")
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return Finding(
+                "unknown",
+                "one of the newest receipts on the host (/var/lib/releve/receipts) is damaged, or "
+                "of another version of the agent: nothing can be said of its copies. "
+                "releve deploy, then releve backup run, which leaves a new one",
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             return Finding("unknown", f"signatures cannot be verified: ssh-keygen: {error}")
         if not genuine:

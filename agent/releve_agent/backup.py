@@ -21,6 +21,7 @@ from .common import (
     read_json,
     remove_tree,
     say,
+    span,
     write,
 )
 from .contents import free_bytes, tally
@@ -53,6 +54,7 @@ _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")
 
 # A run that is broken off and repeated may not pile up receipts: this many stay.
 RECEIPTS_KEPT = 30
+ERRORS_TOLD = 20
 
 
 class Part:
@@ -67,6 +69,13 @@ class Part:
     def fail(self, text: str) -> None:
         self.errors.append(text)
         say(f"{self.name}: {text}")
+
+    def told(self) -> list[str]:
+        """What goes into the receipt: the first ones say enough, and it must not grow without
+        end."""
+        more = len(self.errors) - ERRORS_TOLD
+        rest = [f"and {more} more: the journal of this run names them"] if more > 0 else []
+        return [text[:1000] for text in self.errors[:ERRORS_TOLD]] + rest
 
 
 class Planting:
@@ -291,7 +300,7 @@ def _restic_backup(
         text = complaints.decode(errors="replace")
         raise Failed(
             f"nothing was saved: {reason(text)}. restic had tried for {STALL_S} s; the next run "
-            "starts afresh and sends only what is missing"
+            "starts afresh, and of what was sent only the last ten minutes are sent again"
         ) from None
     if done.code not in (0, 3) or not summary.get("snapshot_id"):
         restic_failed(done, "nothing was saved")
@@ -383,13 +392,18 @@ def _backup(
         stuck = still.release()
     for text in stuck:
         say(text)
-    for name in dict.fromkeys(still.late):
+    for name, allowed in still.late.items():
         part = next((p for p in parts if p.name == name), parts[0])
-        part.fail("it had to serve again before its copy was complete (at_most was reached)")
+        part.fail(
+            f"it serves again since before its copy was complete, for it may be held still for "
+            f"{span(allowed)} only: what was written then may be in the copy by halves. The copy "
+            "took too long: look at what has grown, or allow more (hold_at_most, where the service "
+            "has that setting)"
+        )
     receipt["services"] = {
         p.name: {
             "ok": not p.errors,
-            "errors": p.errors,
+            "errors": p.told(),
             "counts": p.manifest.get("counts", {}),
             "versions": p.manifest.get("versions", {}),
             "canary": p.manifest.get("canary"),

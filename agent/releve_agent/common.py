@@ -75,6 +75,14 @@ def human(size: float) -> str:
     return f"{size:.1f} TB"
 
 
+def span(seconds: float) -> str:
+    """A length of time for people."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def canonical(value: Any) -> bytes:
     """The one spelling of a JSON value that is signed and digested."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""What a path consists of: which files count, how many, how large, and one sum over all of them."""
+"""What a path consists of: which files count, how many, how large, whose they are."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ class Still:
     def __init__(self, at: Root) -> None:
         self.at = at
         self.until: dict[str, float] = {}  # mark -> monotonic time
-        self.late: list[str] = []  # services whose time was up
+        self.late: dict[str, float] = {}  # services whose time was up, and that time in seconds
+        self._at_most: dict[str, float] = {}
 
     def hold(self, service: str, number: int, quiesce: Mapping[str, Any]) -> None:
         """Hold one thing still. Raise Failed; it is undone then."""
@@ -44,6 +45,7 @@ class Still:
         }
         write_json(mark, record)
         self.until[mark] = time.monotonic() + quiesce["at_most"]
+        self._at_most[mark] = quiesce["at_most"]
         done = run(quiesce["do"], timeout=max(30, quiesce["at_most"]))
         if done.code != 0:
             undo_mark(mark)
@@ -56,7 +58,7 @@ class Still:
             if time.monotonic() > until:
                 del self.until[mark]
                 record = read_json(mark) or {}
-                self.late.append(str(record.get("service")))
+                self.late.setdefault(str(record.get("service")), self._at_most[mark])
                 undo_mark(mark)
 
     def release(self) -> list[str]:

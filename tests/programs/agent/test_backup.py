@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -176,7 +177,7 @@ def test_nothing_is_held_still_for_longer_than_allowed(site: Site) -> None:
     site.agent("init")
     receipt = site.agent("backup", code=1)
     assert not still.exists()
-    assert "at_most" in receipt["services"]["forum"]["errors"][0]
+    assert "held still for 1 s only" in receipt["services"]["forum"]["errors"][0]
 
 
 def test_an_unreachable_repository_is_named_and_the_next_run_is_fine(site: Site) -> None:
@@ -191,6 +192,59 @@ def test_an_unreachable_repository_is_named_and_the_next_run_is_fine(site: Site)
     stored = sorted((site.home / "atelier" / "monts.receipts").iterdir())
     # Both may bear the same second, which says nothing of their order.
     assert sorted(json.loads(p.read_text())["receipt"]["ok"] for p in stored) == [False, True]
+
+
+def test_a_wrong_restic_password_is_named_and_nothing_is_changed(site: Site) -> None:
+    flag = site.base / "maintenance"
+    held = {"do": ["touch", str(flag)], "undo": ["rm", "-f", str(flag)], "at_most": 60}
+    site.service("forum", quiesce=[held])
+    site.agent("init")
+    site.agent("backup")
+
+    def stored() -> dict[Path, bytes]:
+        return {p: p.read_bytes() for p in site.repository.rglob("*") if p.is_file()}
+
+    before = stored()
+    password = site.base / "etc" / "releve" / "restic-password"
+    kept = password.read_text()
+    password.write_text("another's")
+    failed = site.agent("backup", code=1)
+    assert "does not open with this host's restic password" in failed["error"]
+    assert stored() == before
+    assert not flag.exists()
+    opened = site.agent("init", code=1)
+    assert "does not open with this host's restic password" in opened["error"]
+    restored = site.agent("restore", "--service=forum", "--replace", "--no-snapshot", code=1)
+    assert "does not open with this host's restic password" in restored["error"]
+    assert stored() == before
+    assert (site.base / "srv/forum/files/page").read_text() == "hello"
+    password.write_text(kept)
+    assert site.agent("backup")["ok"] is True
+
+
+def test_what_goes_wrong_a_thousand_times_leaves_a_receipt_that_can_be_sent(site: Site) -> None:
+    folder = site.service("forum") / "files"
+    site.agent("init")
+    # Whatever root may read: a folder that no folder can be.
+    script = (
+        "import json, sys; print(json.dumps({f'forum/{n}': 'x' * 3000 for n in range(1000)}), "
+        "file=open(sys.argv[1], 'w'))"
+    )
+    results = site.base / "results"
+    site.plan["around"] = {
+        "before": [sys.executable, "-c", script, str(results)],
+        "after": ["true"],
+        "argv": ["sh", "-c", f'{sys.executable} -c "$0" {results}; shift; exec "$@"', script],
+        "results": str(results),
+        "root": str(folder),
+    }
+    site.plan["services"]["forum"]["archives"] = [{"claims": ["forum"], "parts": []}]
+    receipt = site.agent("backup", code=1)
+    errors = receipt["services"]["forum"]["errors"]
+    assert len(errors) == 21
+    assert errors[-1] == "and 980 more: the journal of this run names them"
+    stored = site.home / "atelier" / "monts.receipts" / f"{receipt['run']}.json"
+    assert json.loads(stored.read_text())["receipt"]["services"]["forum"]["errors"] == errors
 
 
 def test_a_repository_that_has_vanished_is_made_anew_by_the_next_deploy(site: Site) -> None:
