@@ -5,7 +5,7 @@
 Both use the same repository host's way (rclone behind the gate, append-only) and take turns, so
 that neither gains from a warm cache. RELEVE_BENCH_BYTES: how much to save (default 2 GB).
 Both ratios should be at most 1.10, or the bench ends with code 1. Needs Debian's `restic` and
-`rclone`.
+`rclone`; installs them when root.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAIN = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(MAIN))
+
+from bench.packages import need  # noqa: E402
+
 AGENT = MAIN / "agent" / "agent.py"
 GATE = MAIN / "roles" / "repository" / "files" / "gate"
 ROUNDS = 5
@@ -62,8 +66,7 @@ def turns(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -
 
 def main() -> None:
     """Measure, print times and ratios, exit 1 when a limit is missed."""
-    if missing := [name for name in ("restic", "rclone") if not shutil.which(name)]:
-        sys.exit(f"install first: apt install {' '.join(missing)}")
+    need({"restic": "restic", "rclone": "rclone"})
     size = int(os.environ.get("RELEVE_BENCH_BYTES", 2 * 10**9))
     base = Path(tempfile.mkdtemp(prefix="releve-bench-"))
     try:

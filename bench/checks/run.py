@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -29,22 +28,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from bench.packages import need  # noqa: E402
+
 CHECK_HTTP = Path("/usr/lib/nagios/plugins/check_http")
 FIRST_PORT = 21000
 PACKAGES = {"nginx": "nginx-light", str(CHECK_HTTP): "monitoring-plugins-basic"}
-
-
-def need() -> None:
-    """Install what is missing, saying so; or say what to install."""
-    missing = [package for program, package in PACKAGES.items() if not shutil.which(program)]
-    if not missing:
-        return
-    if os.geteuid() != 0:
-        sys.exit(f"install first: apt install {' '.join(missing)}")
-    print(f"installing {', '.join(missing)}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    argv = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
-    subprocess.run(argv, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
 def certificate(
@@ -138,7 +128,7 @@ def main() -> None:
     parser.add_argument("--endpoints", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    need()
+    need(PACKAGES)
     with tempfile.TemporaryDirectory(prefix="releve-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # nginx's worker is another user
