@@ -59,6 +59,7 @@ url = "ssh-append://releve@coffre.atelier.test/atelier"
 host = "coffre"
 provider = "two"
 datacenter = "NTE"
+keep = { within = "1s", daily = 0, weekly = 0, monthly = 0 }
 [domains."atelier.test"]
 """
 
@@ -83,8 +84,8 @@ FORUM: dict[str, Any] = {
     ],
     "quiesce": [
         {
-            "do": ["touch", "/run/forum-is-still"],
-            "undo": ["rm", "-f", "/run/forum-is-still"],
+            "do": ["touch", "/srv/forum-is-still"],
+            "undo": ["rm", "-f", "/srv/forum-is-still"],
             "at_most": 120,
         }
     ],
@@ -97,6 +98,8 @@ FORUM: dict[str, Any] = {
     "restore": {"stop": [], "prepare": [], "accept": []},
     "units": ["forum.service"],
 }
+COPIES = "/srv/releve/releve/atelier"
+LARGE = "/srv/forum/large"
 _UNIT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
 
 
@@ -123,6 +126,13 @@ class World:
         plan["services"]["forum"] = {**FORUM, **more}
         with ssh.session(self.target(host)) as session:
             session.write("/etc/releve/plan.json", json.dumps(plan).encode())
+
+    def listed(self) -> list[dict[str, Any]]:
+        """What `releve backup list` says of the copies of `web`."""
+        rows: list[dict[str, Any]] = json.loads(
+            self.releve("list", "--host", "web", "--format", "json")
+        )
+        return rows
 
     def save(self, host: str = "web") -> saving.Saved:
         with ssh.session(self.target(host)) as session:
@@ -170,13 +180,71 @@ def test_saved_listed_verified_pruned_from_the_admins_machine(world: World) -> N
     saved = world.save()
     assert saved.ok
     assert saved.bytes > 20_000_000
-    listed = json.loads(world.releve("list", "--host", "web", "--format", "json"))
-    assert [row["snapshot"][:8] for row in listed][-1] == saved.snapshot
+    world.sh("web", f"head -c 20000000 /dev/urandom > {LARGE}; sleep 1")
+    again = world.save()
+    listed = world.listed()
+    assert [row["snapshot"][:8] for row in listed] == [saved.snapshot, again.snapshot]
     assert listed[-1]["services"] == ["forum"]
     assert listed[-1]["complete"] is True
-    said = world.releve("verify", "--host", "web", "--read", "100%")
-    assert "0 problem(s)" in said
-    assert "1 stay, 0 go" in world.releve("prune", "--host", "web", "--yes")
+    assert "0 problem(s)" in world.releve("verify", "--host", "web", "--read", "100%")
+    size = f"du -sm {COPIES}/web | cut -f1"
+    before = int(world.sh("coffre", size))
+    goes = f"web: {saved.snapshot} of "
+    for words, stay in ((("--dry-run",), 2), (("--yes",), 1)):
+        said = world.releve("prune", "--host", "web", *words)
+        assert goes in said
+        assert "web: 1 stay, 1 go, and 1 receipts of runs without one" in said
+        assert len(world.listed()) == stay
+    assert [row["snapshot"][:8] for row in world.listed()] == [again.snapshot]
+    assert int(world.sh("coffre", size)) <= before - 19
+    assert world.sh("coffre", f"ls {COPIES}/web.receipts") == f"{again.run}.json\n"
+    assert "0 problem(s)" in world.releve("verify", "--host", "web", "--read", "100%")
+    assert "web: 1 stay, 0 go\n" in world.releve("prune", "--host", "web", "--yes")
+
+
+def test_what_is_wrong_with_copies_is_told(world: World) -> None:
+    good = world.save()
+    count = len(world.listed())
+    words = ("verify", "--host", "web", "--read", "100%")
+    world.sh("coffre", f"rm -rf /srv/kept; mkdir /srv/kept; cp -a {COPIES}/web* /srv/kept/")
+    back = f"rm -rf {COPIES}/web*; cp -a /srv/kept/* {COPIES}/"
+    try:
+        flip = 'f=$(find "$1"/data -type f -size +1M | head -n 1); chmod u+w $f; '
+        flip += "printf damage | dd of=$f bs=1 seek=5000 conv=notrunc status=none; echo $f"
+        pack = world.sh("coffre", f"set -- {COPIES}/web; {flip}").strip().rpartition("/")[2]
+        said = world.releve(*words, code=1)
+        assert "releve: web: the repository is damaged" in said
+        assert pack in said
+        assert "does not match" in said
+        world.sh("coffre", back)
+        # What the host said, but for its favour.
+        receipt = f"{COPIES}/web.receipts/{good.run}.json"
+        change = f"""sed -i 's/"bytes":[0-9]*/"bytes":1/' {receipt}; grep -q bytes.:1, {receipt}"""
+        world.sh("coffre", change)
+        said = world.releve(*words, code=1)
+        assert f"snapshot {good.snapshot} of " in said
+        assert "its receipt is not signed with the receipt key noted for this host" in said
+        world.sh("coffre", back)
+        # A thief's snapshots, one with a date that cannot be.
+        restic = [*plans.render(world.inventory, "web")["repository"]["restic"]]
+        restic += ["--option=rclone.args=restic 1", "backup", "-q", "--host=web", "/etc/hostname"]
+        world.sh("web", subprocess.list2cmdline([*restic, "--tag=service=forum"]))
+        world.sh("web", subprocess.list2cmdline([*restic, "--time=2046-01-01 00:00:00"]))
+        said = world.releve(*words, code=1)
+        assert "has no receipt: its run was broken off, or somebody else made it" in said
+        assert "it is dated in the future" in said
+        assert f"web: {count + 2} snapshots; {count} newest verified" in said
+        listed = world.releve("list", "--host", "web")
+        assert listed.count("no receipt") == 2
+        assert "LEFT OUT: it is dated in the future" in listed
+        # They do not push out what is good.
+        said = world.releve("prune", "--host", "web", "--yes")
+        assert "stays and counts for nothing: it is dated in the future" in said
+        assert f"web: 2 stay, {count - 1} go" in said
+        assert good.snapshot in {row["snapshot"][:8] for row in world.listed()}
+    finally:
+        world.sh("coffre", f"{back}; rm -rf /srv/kept")
+    assert "0 problem(s)" in world.releve(*words)
 
 
 def test_a_stolen_append_key_can_only_append(world: World) -> None:
@@ -253,15 +321,16 @@ def test_kill_9_and_a_power_cut_leave_nothing_held_still(world: World) -> None:
     world.forum("web", dumps=slow)
     try:
         start = "systemctl start --no-block releve-backup.service; "
-        wait = "for i in $(seq 100); do test -e /run/forum-is-still && break; sleep 0.1; done; "
+        wait = "for i in $(seq 100); do test -e /srv/forum-is-still && break; sleep 0.1; done; "
         kill = "kill -9 $(systemctl show -P MainPID releve-backup.service); sleep 2; "
-        world.sh("web", f"{start}{wait}test -e /run/forum-is-still && {kill}"
-                 "! test -e /run/forum-is-still && ! pgrep -x sleep -a | grep ' 100'")  # fmt: skip
-        world.sh("web", f"systemctl reset-failed; {start}{wait}test -e /run/forum-is-still")
+        world.sh("web", f"{start}{wait}test -e /srv/forum-is-still && {kill}"
+                 "! test -e /srv/forum-is-still && ! pgrep -x sleep -a | grep ' 100'")  # fmt: skip
+        world.sh("web", f"systemctl reset-failed; {start}{wait}test -e /srv/forum-is-still")
         # Cron's run while another is under way: it defers, and the journal says so.
         busy = world.releve("run", "--host", "web", code=75)
         assert "has held this host's lock" in busy
-        world.sh("web", "touch /var/lib/releve/forum-was-still; cp /var/lib/releve/quiesced/* /srv")
+        # Held still by what outlives the power cut: the unit at boot has to undo it.
+        assert world.sh("web", "stat -f -c %T /srv/forum-is-still").strip() != "tmpfs"
         world.lab.crash("web")
         world.lab.start("web")
         deadline = time.monotonic() + 30
@@ -269,40 +338,57 @@ def test_kill_9_and_a_power_cut_leave_nothing_held_still(world: World) -> None:
             assert time.monotonic() < deadline
             time.sleep(1)
         assert world.sh("web", "ls /var/lib/releve/quiesced") == ""
+        world.sh("web", "! test -e /srv/forum-is-still")
+        said = world.sh("web", "journalctl -b -u releve-undo -o cat")
+        assert "forum serves again: an earlier run had left it held still" in said
     finally:
         world.forum("web")
     assert world.save().ok
 
 
-def test_a_repository_that_is_full_or_read_only_is_named(world: World) -> None:
-    home = "/srv/releve/releve/atelier"
-    world.sh("web", "head -c 30000000 /dev/urandom > /srv/forum/more")
+def test_a_repository_that_is_full_or_read_only_loses_nothing(world: World) -> None:
+    world.save()
+    world.sh("web", f"head -c 20000000 /dev/urandom > {LARGE}")
+    newest = world.save().snapshot
+    listed = world.listed()
+    assert len(listed) >= 2
+    world.sh("web", "head -c 25000000 /dev/urandom > /srv/forum/more")
     # As the agent is, but less patient: the test need not wait until it gives up.
     module = "/usr/local/lib/releve/releve_agent/common.py"
     world.sh("web", f"grep -qx 'STALL_S = 90' {module}")
     world.sh("web", f"sed -i 's/^STALL_S = .*/STALL_S = 6/' {module}")
-    world.sh("coffre", f"mount --bind {home} {home}; mount -o remount,ro,bind {home}")
+    one, whole = ("--host", "web"), ("--host", "web", "--read", "100%")
+    world.sh("coffre", f"mount --bind {COPIES} {COPIES}; mount -o remount,ro,bind {COPIES}")
     try:
-        with pytest.raises(BackupError, match="read-only"):
-            world.save()
+        assert "the repository is read-only" in world.releve("run", *one, code=1)
+        assert "read-only file system" in world.releve("prune", *one, "--yes", code=1)
+        assert world.listed() == listed
+        assert "0 problem(s)" in world.releve("verify", *whole)
     finally:
-        world.sh("coffre", f"umount {home}")
+        world.sh("coffre", f"umount {COPIES}")
+    # On a disk that has room for a third of what is new.
     world.sh(
         "coffre",
-        f"mount -t tmpfs -o size=60M none /mnt; cp -a {home}/. /mnt/; "
-        f"chown --reference={home} /mnt; head -c 100000000 /dev/zero > /mnt/filler; "
-        f"mount --bind /mnt {home}",
-        code=None,
+        f"mount -t tmpfs -o size=$(($(du -sm {COPIES} | cut -f1) + 9))M none /mnt && "
+        f"cp -a {COPIES}/. /mnt/ && chown --reference={COPIES} /mnt && "
+        f"mount --bind /mnt {COPIES}",
     )
     try:
-        with pytest.raises(BackupError, match="disk of the repository host is full"):
-            world.save()
+        said = world.releve("run", *one, code=1)
+        assert "releve: web: nothing was saved: the disk of the repository host is full" in said
+        assert "releve backup prune" in said
+        assert world.listed() == listed
+        assert "0 problem(s)" in world.releve("verify", *whole)
+        world.sh("web", "! test -e /srv/forum-is-still; ! ls /var/lib/releve/quiesced | grep .")
+        # What it says helps.
+        assert f"{len(listed) - 1} go" in world.releve("prune", *one, "--yes")
+        assert [row["snapshot"][:8] for row in world.listed()] == [newest]
+        assert "snapshot" in world.releve("run", *one)
+        assert len(world.listed()) == 2
+        assert "0 problem(s)" in world.releve("verify", *whole)
     finally:
-        world.sh("coffre", f"umount {home}; umount /mnt")
-        world.sh("web", f"sed -i 's/^STALL_S = .*/STALL_S = 90/' {module}")
-    assert world.sh("web", "ls /var/lib/releve/quiesced; ls /run/forum-is-still", code=None).count(
-        "No such file"
-    )
+        world.sh("coffre", f"umount {COPIES}; umount /mnt")
+        world.sh("web", f"sed -i 's/^STALL_S = .*/STALL_S = 90/' {module}; rm /srv/forum/more")
     assert world.save().ok
 
 

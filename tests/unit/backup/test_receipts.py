@@ -42,7 +42,9 @@ class Keeper:
         self.here = Here(home / "atelier")
         self.session = cast(Connection, self.here)
         url = RepositoryUrl.model_validate("ssh-append://releve@coffre.example/atelier")
-        self.repository = Repository(id="coffre", url=url, provider="p", datacenter="d")
+        self.repository = Repository(
+            id="coffre", url=url, host="coffre", provider="p", datacenter="d"
+        )
 
     def give(self, run: str, data: bytes) -> subprocess.CompletedProcess[bytes]:
         """What a host does, or whoever stole its key."""
