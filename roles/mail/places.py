@@ -66,7 +66,7 @@ def mirror(folder: str) -> Mirror:
 
 def program(*words: str) -> Argv:
     """The argv, for root on the host, of a verb of files/mailhost.py."""
-    return ("python3", PROGRAM, *words)
+    return ("python3", "-IS", PROGRAM, *words)
 
 
 def system_address(service: Service, inventory: Inventory) -> str:

@@ -33,29 +33,48 @@ closed                  exit 0 when strangers may do nothing here that only memb
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import imaplib
+import importlib
 import io
 import json
 import os
 import pwd
 import re
-import secrets
 import shutil
-import smtplib
-import socket
 import sqlite3
-import ssl
 import stat
 import subprocess
 import sys
-import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from email.header import Header
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+
+class Later:
+    """A module that is read when something of it is first used: a copy starts a verb half a dozen
+    times, most need none of these, and to read them takes longer than what the verb does."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, what: str) -> Any:
+        return getattr(importlib.import_module(self._name), what)
+
+
+if TYPE_CHECKING:
+    import ctypes
+    import email.header as headers
+    import imaplib
+    import secrets
+    import smtplib
+    import socket
+    import ssl
+    import tarfile
+    import tempfile
+else:
+    ctypes, headers, imaplib = Later("ctypes"), Later("email.header"), Later("imaplib")
+    secrets, smtplib, socket = Later("secrets"), Later("smtplib"), Later("socket")
+    ssl, tarfile, tempfile = Later("ssl"), Later("tarfile"), Later("tempfile")
 
 FACTS = Path("/etc/releve/mail.json")
 PROBE = Path("/etc/releve/mail-probe")
@@ -869,7 +888,7 @@ def versions(_: Sequence[str]) -> None:
 
 def mail(sender: str, to: str, subject: str, text: str, extra: str = "") -> bytes:
     return (
-        f"From: {sender}\nTo: {to}\nSubject: {Header(subject, 'utf-8').encode()}\n{extra}"
+        f"From: {sender}\nTo: {to}\nSubject: {headers.Header(subject, 'utf-8').encode()}\n{extra}"
         f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime())}\n"
         "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"
         f"Content-Transfer-Encoding: 8bit\n\n{text}\n"
@@ -1333,7 +1352,7 @@ def main(words: Sequence[str]) -> int:
     os.umask(0o077)
     try:
         VERBS[words[0]][1](words[1:])
-    except (ToolError, OSError, sqlite3.Error, smtplib.SMTPException, socket.gaierror) as error:
+    except (ToolError, OSError, sqlite3.Error) as error:
         print(f"mailhost.py {words[0]}: {error}", file=sys.stderr)
         return 1
     return 0
