@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import time
 
 from .common import (
@@ -292,8 +293,11 @@ def _restic_backup(
             del complaints[:-65536]
         line(raw)
 
+    # Asked so, restic takes its lock along, which would keep a prune out for half an hour; older
+    # ones do not at SIGTERM. What gathers on a YunoHost server ends restic by itself.
+    ask = signal.SIGTERM if around else signal.SIGINT
     try:
-        done = run(argv, timeout=24 * 3600, tick=tick, on_line=keep)
+        done = run(argv, timeout=24 * 3600, tick=tick, on_line=keep, ask=ask)
     except Failed as error:
         if str(error) != "stalled":
             raise

@@ -61,10 +61,10 @@ def start(argv: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
         raise Failed(f"{argv[0]} cannot be started: {error.strerror}. Is it installed?") from None
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a program we started: politely, then not."""
+def stop(process: subprocess.Popen[bytes], ask: int = signal.SIGTERM) -> None:
+    """End a program we started: politely, by the signal `ask`, then not."""
     if process.poll() is None:
-        process.terminate()
+        process.send_signal(ask)
         try:
             process.wait(15)
         except subprocess.TimeoutExpired:
@@ -81,9 +81,11 @@ def run(
     timeout: float = 600.0,
     tick: Callable[[], None] | None = None,
     on_line: Callable[[bytes], None] | None = None,
+    ask: int = signal.SIGTERM,
 ) -> Done:
     """Run a program to its end. `tick` is called about twice a second and may raise: the program
-    is ended then. `on_line` gets each line of stdout and of stderr as it comes."""
+    is ended then, at first by the signal `ask`. `on_line` gets each line of stdout and of stderr
+    as it comes."""
     memory = None
     if give is not None:
         memory = os.memfd_create("give")
@@ -138,7 +140,7 @@ def run(
                     if tick:
                         tick()
         except BaseException:
-            stop(process)
+            stop(process, ask)
             raise
         out = kept.get(process.stdout.fileno(), bytearray()) if process.stdout else bytearray()
         err = kept.get(process.stderr.fileno(), bytearray()) if process.stderr else bytearray()

@@ -143,6 +143,19 @@ def test_killed_at_half_of_the_copy(site: Site) -> None:
     shutil.rmtree(folder / "a")  # pytest keeps the rest for a while
 
 
+def test_a_copy_that_is_stopped_takes_its_lock_along(site: Site) -> None:
+    (site.service("forum") / "files" / "large").write_bytes(os.urandom(16_000_000))
+    site.agent("init")
+    site.plan["repository"]["restic"] += ["--limit-upload=1000"]
+    process = site.start("backup")
+    wait_for(lambda: copied(site) > 0, 60)
+    assert files(site, "locks")
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert files(site, "locks") == set()
+
+
 def test_a_prune_and_a_copy_keep_out_of_each_others_way(site: Site) -> None:
     folder = site.service("forum") / "files"
     site.agent("init")
