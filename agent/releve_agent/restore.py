@@ -86,10 +86,10 @@ def restore(
         it.warn(f"that copy of {service} was reported incomplete: {'; '.join(manifest['errors'])}")
     if state is not None and not dry:
         _clear(it)
-    sizes = it.check_space(chosen["id"], manifest)
+    live = it.holds_data()
+    sizes = it.check_space(chosen["id"], manifest, live)
     if not it.archives:
         it.check_owners(manifest)
-    live = it.holds_data()
     result = {
         "service": service,
         "snapshot": chosen["id"],
@@ -184,7 +184,7 @@ def _finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any
     try:
         if state["step"] == "fetched":
             it.tell("stop")
-            it.keep_databases()
+            it.keep_databases(state)
             it.commands("stop")
             state["step"] = "place"
             it.save(state)

@@ -150,8 +150,9 @@ class Restoring:
                 "stage makes them)."
             )
 
-    def check_space(self, snapshot: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Is there room before anything is fetched? Raise Failed with the sizes."""
+    def check_space(self, snapshot: str, manifest: Mapping[str, Any], live: str) -> dict[str, Any]:
+        """Is there room before anything is fetched? Raise Failed with the sizes. `live`: what is
+        here now, "" for nothing: it is kept meanwhile."""
         needs: dict[int, list[Any]] = {}
 
         def need(path: str, size: int) -> None:
@@ -169,6 +170,10 @@ class Restoring:
             # The dump itself, and the database it becomes.
             need(self.home, about["bytes"])
             need(self.home, about["bytes"])
+            if live:
+                # That of today beside them. How large it is, is known when it is there; it is
+                # most likely about as large.
+                need(self.home, about["bytes"])
         for archive in self.archives:
             about = self.listing(snapshot, *self.archive_paths(archive))
             if not about["files"]:
@@ -488,8 +493,9 @@ class Restoring:
                     raise Failed(text)
                 self.warn(text)
 
-    def keep_databases(self) -> None:
-        """The databases as they are now, so that a failure can be taken back."""
+    def keep_databases(self, state: dict[str, Any]) -> None:
+        """The databases as they are now, so that a failure can be taken back. Raise Failed when
+        one that people use can be kept neither so nor in a snapshot."""
         os.makedirs(f"{self.home}/before", mode=0o700, exist_ok=True)
         for dump in self.part["dumps"]:
             target = f"{self.home}/before/{dump['name']}"
@@ -501,9 +507,27 @@ class Restoring:
                 os.fsync(file.fileno())
             if done.code == 0:
                 os.rename(f"{target}.part", target)
-            else:
-                os.unlink(f"{target}.part")
-                self.messages.append(f"the old {dump['name']} could not be kept: {done.said()}")
+                continue
+            os.unlink(f"{target}.part")
+            if not state["live"]:
+                continue  # on a blank host there may be none yet
+            said = f"the {dump['name']} that is here could not be kept meanwhile: {done.said()}"
+            saved = state.get("saved_before")
+            if not saved and self.countable():
+                raise Failed(
+                    f"{self.service}: {said}. Without --no-snapshot it is saved first, and need "
+                    "not be kept"
+                )
+            where = f"in snapshot {saved[:8]}" if saved else "nowhere: it cannot be read any more"
+            self.warn(f"{said}. If this restore fails, what it held is {where}")
+            state["broken"] = True  # then not all of it can be put back
+
+    def countable(self) -> bool:
+        """Whether what is here now can still be read."""
+        try:
+            return bool(self.part.get("counts")) and bool(json_of(self.part["counts"], "counts"))
+        except Failed:
+            return False
 
     def load_archives(self, state: dict[str, Any]) -> None:
         """Have each archive loaded, and what was placed before given to the owners that came with

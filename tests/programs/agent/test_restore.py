@@ -108,6 +108,45 @@ def test_live_data_is_refused_then_saved_then_replaced(site: Site) -> None:
     assert again["ok"] is True
 
 
+def test_a_database_in_use_that_cannot_be_kept_is_not_replaced(site: Site) -> None:
+    folder, snapshot = saved(site)
+    words = ("restore", "--service=forum", "--replace", f"--snapshot={snapshot}")
+    (folder / "database").write_text("today's\n")
+    dump = site.plan["services"]["forum"]["dumps"][0]
+    works, dump["save"] = dump["save"], ["sh", "-c", "echo no room >&2; exit 1"]
+    before = contents(folder)
+    refused = site.agent(*words, "--no-snapshot", code=1)
+    assert "no room" in refused["error"]
+    assert "What was here before is in place again" in refused["error"]
+    assert contents(folder) == before
+    # In a snapshot it is kept as well; what then cannot be put back is not said to be in place.
+    dump["save"] = ["sh", "-c", 'test ! -d "$1/before" && exec cat "$2"', "save",
+                    str(site.var / "restore/forum"), str(folder / "database")]  # fmt: skip
+    loads, dump["load"] = dump["load"], ["sh", "-c", "cat > /dev/null; echo torn >&2; exit 1"]
+    failed = site.agent(*words, code=1)
+    assert "torn" in failed["error"]
+    assert "in place again" not in failed["error"]
+    kept = failed["said"].partition("what it held is in snapshot ")[2][:8]
+    # One that nobody can read any more is in the way of no copy.
+    dump["save"], dump["load"] = ["false"], loads
+    (folder / "database").unlink()
+    site.agent(*words, "--no-snapshot")
+    dump["save"] = works
+    site.agent("restore", "--service=forum", "--replace", f"--snapshot={kept}")
+    assert contents(folder)["database"].startswith("today's\n")
+
+
+def test_room_is_asked_for_the_database_of_today_too(site: Site) -> None:
+    folder, _ = saved(site)
+    live = site.agent("restore", "--service=forum", "--dry-run")
+    blank(folder)
+    (site.var / "serving/forum").unlink(missing_ok=True)
+    empty = site.agent("restore", "--service=forum", "--dry-run")
+    (more,) = (s["needed"] for s in live["sizes"].values())
+    (less,) = (s["needed"] for s in empty["sizes"].values())
+    assert more > less
+
+
 def test_what_was_saved_once_is_live_even_when_it_cannot_be_counted(site: Site) -> None:
     folder, _ = saved(site)
     site.plan["services"]["forum"]["counts"] = ["false"]
