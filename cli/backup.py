@@ -263,7 +263,10 @@ def prune(file: Path, hosts: tuple[str, ...], dry_run: bool, yes: bool) -> int:
             if dry_run:
                 return True
             if wanted.remove and not yes:
-                confirm(f"Remove {len(wanted.remove)} snapshots of {name}?", abort=True)
+                confirm(
+                    f"Remove {len(wanted.remove)} snapshots of {name}?",
+                    f"Nothing was removed from the copies of {name}.",
+                )
             if wanted.remove:
                 apply(opened, wanted)
         if idle:

@@ -35,9 +35,7 @@ def deploy(file: Path, limit: tuple[str, ...], yes: bool, older: bool) -> None:
         if found.changed:
             if not sys.stdin.isatty():
                 raise click.UsageError("there is nobody to ask: use --yes to go on without")
-            if not confirm("Go on?"):
-                click.echo("Nothing was changed.")
-                sys.exit(1)
+            confirm("Go on?")
 
     with board() as listener:
         done = everything.deploy(file, limit=limit, older=older, on_progress=listener)

@@ -47,9 +47,7 @@ def upgrade(
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: use --yes to go on without")
-        if not confirm("Go on?"):
-            click.echo("Nothing was changed.")
-            sys.exit(1)
+        confirm("Go on?")
     with Live() as live:
         work = room.Upgrade(file, live)
         try:

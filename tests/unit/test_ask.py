@@ -6,7 +6,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli.ask import confirm
+from cli.ask import Declined, confirm
+from cli.main import explain
+
+
+@click.command()
+def go() -> None:
+    confirm("Go on?")
+    click.echo("gone on")
 
 
 @pytest.mark.parametrize(
@@ -15,19 +22,16 @@ from cli.ask import confirm
      ("peut-être\nyes\n", True)],
 )  # fmt: skip
 def test_yes_and_no_in_two_languages(typed: str, answer: bool) -> None:
-    @click.command()
-    def ask() -> None:
-        click.echo(f"answer {confirm('Go on?')}")
-
-    done = CliRunner().invoke(ask, input=typed)
-    assert f"answer {answer}" in done.output
+    done = CliRunner().invoke(go, input=typed)
+    assert ("gone on" in done.output) is answer
 
 
-def test_a_no_can_end_the_program() -> None:
-    @click.command()
-    def ask() -> None:
-        confirm("Go on?", abort=True)
-
-    assert CliRunner().invoke(ask, input="n\n").exit_code == 1
-    assert CliRunner().invoke(ask, input="").exit_code == 1
-    assert CliRunner().invoke(ask, input="y\n").exit_code == 0
+def test_a_no_is_no_interruption() -> None:
+    done = CliRunner().invoke(go, input="n\n")
+    assert isinstance(done.exception, Declined)
+    assert explain(done.exception) == (1, "releve: Nothing was changed.")
+    # The end of input is one.
+    assert isinstance(
+        CliRunner().invoke(go, input="", standalone_mode=False).exception, click.Abort
+    )
+    assert explain(click.Abort())[0] == 130
