@@ -2,7 +2,7 @@
 
 A restored server believes that it is the real one. It would send queued mail, ping webhooks and
 federate. So before any data arrives its outgoing traffic is cut to an allow-list, kept over a
-reboot, and taken away only by destroying the host or by `release`.
+reboot, and taken away only by destroying the host.
 """
 
 from __future__ import annotations
@@ -49,11 +49,10 @@ ExecStopPost=/usr/sbin/nft -f {_RULES}
 
 @dataclass(frozen=True)
 class Way:
-    """One way out that stays open: a TCP port, and a UDP one for DNS."""
+    """One way out that stays open: a TCP port."""
 
     address: IPv4Address | IPv6Address
     port: int
-    udp: bool = False
 
 
 def ruleset(ways: Sequence[Way], installers: Sequence[str] = ()) -> str:
@@ -75,8 +74,6 @@ def ruleset(ways: Sequence[Way], installers: Sequence[str] = ()) -> str:
     for way in ways:
         family = "ip6" if way.address.version == 6 else "ip"
         lines.append(f"    {family} daddr {way.address} tcp dport {way.port} accept")
-        if way.udp:
-            lines.append(f"    {family} daddr {way.address} udp dport {way.port} accept")
     if installers:
         who = ", ".join(f'"{name}"' for name in installers)
         lines += [
@@ -111,11 +108,3 @@ def shut_in(connection: Connection, ways: Sequence[Way], installers: Sequence[st
     connection.run(("systemctl", "enable", "--quiet", "releve-rehearsal.service"))
     connection.run(("nft", "-f", _RULES))
     connection.run(("nft", "list", "chain", "inet", "releve_rehearsal", "output"))
-
-
-def release(connection: Connection) -> None:
-    """Let the host out again. Only for a host that becomes the real one."""
-    connection.run(("systemctl", "disable", "--quiet", "releve-rehearsal.service"), check=False)
-    connection.run(("rm", "-f", _UNIT, _RULES, _INCLUDED, _AFTER))
-    connection.run(("systemctl", "daemon-reload"))
-    connection.run(("nft", "delete", "table", "inet", "releve_rehearsal"), check=False)
