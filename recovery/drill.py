@@ -8,10 +8,13 @@ the host with its disk, rebuild it in another datacenter by the very code of a r
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import secrets as random
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -23,8 +26,10 @@ from inventories.access import ssh_target
 from inventories.load import dump
 from inventories.model import Host, Inventory
 from lab import Lab
+from lab.errors import Busy
+from lab.locks import alone
 from recovery import steps
-from recovery.errors import UsageError
+from recovery.errors import InUse, UsageError
 from recovery.evidence import Evidence
 from recovery.phases import Stopwatch, now
 from recovery.rebuild import NewPlace, lost_host, rebuild
@@ -32,6 +37,9 @@ from recovery.rehearsal import borrow, rehearse, variant
 from roles.interface import Absent
 from roles.registry import SERVICES
 from tools import ssh
+
+# What a drill that was killed has left running ends by itself, or is waited for (seconds).
+_PATIENCE = 5.0
 
 
 def play_disaster(file: Path, lab: Lab, watch: Stopwatch, *, lost: str | None = None) -> Evidence:
@@ -135,9 +143,43 @@ def in_lab(
     file: Path, watch: Stopwatch, *, lost: str | None, disaster: bool, keep: bool
 ) -> Evidence:
     """Rehearse in a lab of its own, which is gone afterwards unless `keep`. See `play_disaster`
-    and `rehearsal.rehearse`. Raise LabError (not root, packages missing) before anything is done.
+    and `rehearsal.rehearse`. Raise LabError (not root, packages missing) and InUse before anything
+    is done.
     """
-    lab = Lab(f"drill-{file.stem}"[:31], progress=lambda text: watch.progress(f"  {text}"))
+    lab = Lab(lab_name(file), progress=lambda text: watch.progress(f"  {text}"))
+    with _alone(lab, file):
+        return _in_lab(file, watch, lab, lost=lost, disaster=disaster, keep=keep)
+
+
+def lab_name(file: Path) -> str:
+    """The name of the lab in which the inventory `file` is rehearsed: the same each time, and
+    another one for a file of the same name in another folder. Pure but for the current folder."""
+    ascii_only = unicodedata.normalize("NFKD", file.stem.casefold()).encode("ascii", "ignore")
+    stem = re.sub("[^a-z0-9]+", "-", ascii_only.decode())[:16].strip("-")
+    where = hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:8]
+    return "-".join(filter(None, ("drill", stem, where)))
+
+
+@contextlib.contextmanager
+def _alone(lab: Lab, file: Path) -> Iterator[None]:
+    """Nobody else may rehearse this file meanwhile: each begins by taking down what one that was
+    killed left. Raise InUse."""
+    lock = lab.root / "locks" / f"{lab.name}.drill"
+    with contextlib.ExitStack() as stack:
+        try:
+            if os.geteuid() == 0:  # whoever is not is told so by the lab
+                stack.enter_context(alone(lock, lab.name, patience=_PATIENCE))
+        except Busy:
+            raise InUse(
+                f"another drill of {file} is under way on this machine, on the throwaway hosts of "
+                f"the lab {lab.name}. Nothing was begun: wait until it has ended."
+            ) from None
+        yield
+
+
+def _in_lab(
+    file: Path, watch: Stopwatch, lab: Lab, *, lost: str | None, disaster: bool, keep: bool
+) -> Evidence:
     loan = None if disaster else borrow(file, lost)
     if any(host.platform == "yunohost" for host in roles.load(file).hosts.values()):
         raise UsageError(

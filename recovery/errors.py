@@ -13,3 +13,15 @@ class UsageError(RecoveryError):
     """What was asked for does not fit the inventory."""
 
     exit_code = 64
+
+
+class InUse(RecoveryError):
+    """Somebody else is doing the same."""
+
+    exit_code = 75
+
+
+class NoEvidence(RecoveryError):
+    """The folder for evidence cannot be written into."""
+
+    exit_code = 77

@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from lab import Lab, LabError
 from lab.lab import names
+from recovery.drill import lab_name
 from tests.lab.house import House
 
 _numbers = itertools.count(1)
@@ -48,8 +49,8 @@ def _sweep() -> None:
     if os.geteuid() != 0:
         pytest.skip("lab tests boot real hosts: run them as root")
     for name in names():
-        match = re.fullmatch(r"(?:drill-)?test-([0-9]+)-[0-9]+", name)
-        if match and not Path("/proc", match[1]).exists():
+        match = re.fullmatch(r"test-([0-9]+)-[0-9]+|drill-test-([0-9]+)-[0-9]+-[0-9a-f]+", name)
+        if match and not Path("/proc", match[1] or match[2]).exists():
             with contextlib.suppress(LabError):
                 Lab(name).down()
 
@@ -72,9 +73,9 @@ def make_lab(_sweep: None) -> Iterator[MakeLab]:
 def new_file(tmp_path: Path, _sweep: None) -> Iterator[Path]:
     """Where to put an inventory for `releve drill --lab`: its lab, named after the file, is
     gone afterwards even if the test fails."""
-    name = new_name()
-    yield tmp_path / f"{name}.toml"
-    Lab(f"drill-{name}").down()
+    file = tmp_path / f"{new_name()}.toml"
+    yield file
+    Lab(lab_name(file)).down()
 
 
 @pytest.fixture(scope="session")
