@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -51,8 +52,10 @@ def drill(
         raise click.UsageError("--disaster destroys its hosts: it needs --lab")
     from cli.live import Live
     from recovery import drill as room
+    from recovery.evidence import insist_writable
     from recovery.phases import Stopwatch
 
+    insist_writable(evidence)
     with Live() as live:
         watch = Stopwatch(live)
         if in_lab:
@@ -63,13 +66,19 @@ def drill(
 
 
 def report(found: object, folder: Path) -> int:
-    """Write the evidence, say where and what it proves, and return the exit code."""
+    """Say what the evidence proves, write it, say where, and return the exit code."""
     from recovery import evidence as writing
     from recovery.page import page
     from recovery.summary import summary
 
     assert isinstance(found, writing.Evidence)  # noqa: S101 (imported late, to start fast)
-    data, html = writing.write(found, folder, page(found))
     click.echo(summary(found))
+    try:
+        data, html = writing.write(found, folder, page(found))
+    except OSError as error:
+        # The work of hours is not lost for that.
+        other = Path(tempfile.mkdtemp(prefix="releve-evidence-"))
+        click.echo(f"releve: {folder}: {error.strerror}. Written elsewhere instead.", err=True)
+        data, html = writing.write(found, other, page(found))
     click.echo(f"Evidence: {data}\n          {html}")
     return 0 if found.passed else 1

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import os
 import pwd
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from recovery.errors import NoEvidence
 from recovery.phases import Phase
-from recovery.wording import COUNTS, FAILURES, word
+from recovery.wording import CHECKS, COUNTS, FAILURES, LEVELS, PHASES, word
 from tools.files import replace_file
 
 Kind = Literal["disaster", "rehearsal", "rebuild"]
@@ -63,22 +65,40 @@ class ServiceEvidence:
 
 @dataclass(frozen=True)
 class Failure:
-    """One reason why a run did not pass: a key of `wording.FAILURES`, and what to fill in."""
+    """One reason why a run did not pass: a key of `wording.FAILURES`, and what to fill in.
+
+    `details`: what came of it, each a failure too. `raw`: what the program said, in English.
+    """
 
     key: str
-    values: Mapping[str, object]
+    values: Mapping[str, object] = field(default_factory=dict)
+    details: tuple[Failure, ...] = ()
+    raw: str = ""
 
     def text(self, locale: str) -> str:
         """The reason in words, in "fr" or else in English."""
-        filled = {
-            name: span(value, locale)
-            if name in ("span", "target") and isinstance(value, (int, float))
-            else word(COUNTS, str(value), locale)
-            if name == "count"
-            else value
-            for name, value in self.values.items()
-        }
+        filled = {name: _filled(name, value, locale) for name, value in self.values.items()}
         return word(FAILURES, self.key, locale).format(**filled)
+
+    def lines(self) -> tuple[str, ...]:
+        """All of it in English: the reason, what came of it, what the program said."""
+        return (self.text("en"), *(d.text("en") for d in self.details), *filter(None, [self.raw]))
+
+
+def _filled(name: str, value: object, locale: str) -> object:
+    """A value in words: which words, its name in `wording.FAILURES` says."""
+    if name in ("span", "target", "reach") and isinstance(value, (int, float)):
+        return span(value, locale)
+    if name == "count":
+        return word(COUNTS, str(value), locale)
+    if name == "phase":
+        return word(PHASES, str(value), locale)
+    if name == "checks" and isinstance(value, Mapping):
+        return ", ".join(
+            f"{word(CHECKS, check, locale)} ({word(LEVELS, level, locale)})"
+            for check, level in value.items()
+        )
+    return value
 
 
 @dataclass(frozen=True)
@@ -112,6 +132,8 @@ class Evidence:
     inventory: str
     version: str
     problems: tuple[str, ...] = field(default=())
+    # Until when resolvers may lead people to the lost machine; None: no name was moved.
+    names_until: datetime | None = None
 
     @property
     def rpo(self) -> float | None:
@@ -128,36 +150,66 @@ class Evidence:
         return max(0.0, max(losses))
 
     @property
+    def reach(self) -> float | None:
+        """Seconds until everybody reached every service again: resolvers that remember the lost
+        machine count too. None: it never was."""
+        if self.rto is None or self.names_until is None:
+            return self.rto
+        return max(self.rto, (self.names_until - self.lost_at).total_seconds())
+
+    @property
     def failures(self) -> tuple[Failure, ...]:
-        """Why this run does not count as passed; empty when it passed."""
-        said = [Failure("problem", {"text": text}) for text in self.problems]
+        """Why this run does not count as passed, one for each cause; empty when it passed."""
+        # A run that was stopped has one cause, and what was not reached comes of it.
+        stopped = bool(self.problems) and self.rto is None
+        of_services = self._of_services(stopped)
+        said = [
+            self._problem(text, of_services if number == 0 and stopped else ())
+            for number, text in enumerate(self.problems)
+        ]
+        if not stopped:
+            said += of_services
         if not self.services:
-            said.append(Failure("nothing", {}))
-        for service in self.services:
-            said += self._failures_of(service)
+            said.append(Failure("nothing"))
         rpo = self.rpo
         if rpo is not None and rpo > self.rpo_target:
             said.append(Failure("rpo", {"span": rpo, "target": self.rpo_target}))
         if self.rto is None:
-            said.append(Failure("never", {}))
+            said += [] if stopped else [Failure("never")]
         elif self.rto > self.rto_target:
             said.append(Failure("rto", {"span": self.rto, "target": self.rto_target}))
+        elif (reach := self.reach or 0) > self.rto_target:
+            values = {"span": self.rto, "reach": reach, "target": self.rto_target}
+            said.append(Failure("rto-names", values))
         return tuple(said)
 
-    @staticmethod
-    def _failures_of(service: ServiceEvidence) -> list[Failure]:
+    def _problem(self, text: str, details: tuple[Failure, ...]) -> Failure:
+        """What went wrong, under the step in which it did."""
+        for phase in self.phases:
+            if not phase.ok and phase.note and phase.note in text:
+                return Failure("phase", {"phase": phase.name}, details, raw=text)
+        return Failure("problem", {}, details, raw=text)
+
+    def _of_services(self, stopped: bool) -> tuple[Failure, ...]:
+        """What is wrong with services, those of which the same is true together."""
+        not_back = [s for s in self.services if stopped and not (s.found or s.counts_before)]
+        rest = [s for s in self.services if s not in not_back]
         said = []
-        if service.newest is None:
-            said.append(Failure("no-mark", {"service": service.id}))
-        for name, (before, after) in sorted(service.missing.items()):
-            values = {"service": service.id, "count": name, "before": before, "after": after}
-            said.append(Failure("missing", values))
-        bad = sorted(c for c, level in service.checks.items() if level in ("critical", "unknown"))
-        if bad:
-            said.append(Failure("not-well", {"service": service.id, "checks": ", ".join(bad)}))
-        if not service.checks:
-            said.append(Failure("not-checked", {"service": service.id}))
-        return said
+        for key, found in (
+            ("not-back", not_back),
+            ("no-mark", [s for s in rest if s.newest is None]),
+            ("not-checked", [s for s in rest if not s.checks and not stopped]),
+        ):
+            if found:
+                said.append(Failure(key, {"service": ", ".join(s.id for s in found)}))
+        for service in rest:
+            for name, (before, after) in sorted(service.missing.items()):
+                values = {"service": service.id, "count": name, "before": before, "after": after}
+                said.append(Failure("missing", values))
+            bad = {c: v for c, v in service.checks.items() if v in ("critical", "unknown")}
+            if bad:
+                said.append(Failure("not-well", {"service": service.id, "checks": bad}))
+        return tuple(said)
 
     @property
     def passed(self) -> bool:
@@ -187,7 +239,7 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
         "schema": 1,
         "kind": evidence.kind,
         "passed": evidence.passed,
-        "failures": [failure.text("en") for failure in evidence.failures],
+        "failures": [" ".join(failure.lines()) for failure in evidence.failures],
         "organisation": evidence.organisation,
         "locale": evidence.locale,
         "who": evidence.who,
@@ -200,7 +252,11 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
         "now": asdict(evidence.now),
         "snapshot": evidence.snapshot,
         "rpo": {"seconds": rpo, "target_seconds": evidence.rpo_target},
-        "rto": {"seconds": evidence.rto, "target_seconds": evidence.rto_target},
+        "rto": {
+            "seconds": evidence.rto,
+            "everybody_seconds": evidence.reach,
+            "target_seconds": evidence.rto_target,
+        },
         "phases": [
             {
                 "name": p.name,
@@ -232,11 +288,25 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
     }
 
 
+def insist_writable(folder: Path) -> None:
+    """Make the folder for evidence and try it, before hours of work. Raise NoEvidence."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        whose = " Was it made with sudo?" if isinstance(error, PermissionError) else ""
+        raise NoEvidence(
+            f"what is proved could not be written into {folder.absolute()}: {error.strerror}."
+            f"{whose} Nothing was begun. Give another folder with --evidence."
+        ) from None
+
+
 def write(evidence: Evidence, folder: Path, page: str) -> tuple[Path, Path]:
     """Write `evidence` and its page into `folder`; return both paths (JSON, HTML).
 
     The names hold the moment and the host, so that nothing is ever written over. A page that is
-    always the newest lies beside them as `index.html`.
+    always the newest lies beside them as `index.html`. Raise OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{evidence.started:%Y-%m-%dT%H%M%SZ}-{evidence.kind}-{evidence.was.host}"
@@ -257,21 +327,3 @@ def operator() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"uid {os.getuid()}"
-
-
-def newest_passed(folder: Path, host: str) -> datetime | None:
-    """The moment of the last passed drill of `host` that `folder` holds evidence of, or None."""
-    newest: datetime | None = None
-    for path in _json_files(folder):
-        try:
-            data = json.loads(path.read_text())
-            if data["passed"] and data["was"]["host"] == host:
-                at = datetime.strptime(data["finished"], "%Y-%m-%dT%H:%M:%S%z")
-                newest = max(newest, at) if newest else at
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # somebody else's file, or half of one
-    return newest
-
-
-def _json_files(folder: Path) -> Sequence[Path]:
-    return sorted(folder.glob("*.json")) if folder.is_dir() else ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from recovery.evidence import Evidence, span
 from recovery.phases import Phase
-from recovery.wording import COUNTS, PHASES, TEXTS, word
+from recovery.wording import CHECKS, COUNTS, LEVELS, PHASES, TEXTS, word
 from tools.html import render
 
 
@@ -64,5 +64,7 @@ def page(evidence: Evidence) -> str:
         width=_LEFT + _WIDTH + 90,
         text=lambda key, locale: word(TEXTS, key, locale),
         count=lambda key, locale: word(COUNTS, key, locale),
+        check=lambda key, locale: word(CHECKS, key, locale),
+        level=lambda key, locale: word(LEVELS, key, locale),
         span=span,
     )

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from recovery.wording import PHASES, word
+
 Progress = Callable[[str], None]
 
 
@@ -39,7 +41,8 @@ class Stopwatch:
     def phase(self, name: str, *, counted: bool) -> Iterator[None]:
         """Measure the block. A phase that raises is kept as failed, and the exception goes on."""
         started, clock = now(), time.monotonic()
-        self.progress(f"{name} …")
+        called = word(PHASES, name, "en")
+        self.progress(f"{called} …")
         ok, note = False, ""
         try:
             yield
@@ -50,9 +53,4 @@ class Stopwatch:
         finally:
             seconds = time.monotonic() - clock
             self.phases.append(Phase(name, started, round(seconds, 1), ok, counted, note))
-            self.progress(f"{name}: {'done' if ok else 'FAILED'} in {seconds:.1f} s")
-
-    @property
-    def counted_seconds(self) -> float:
-        """How long members waited: the sum of the counted phases, in seconds."""
-        return round(sum(p.seconds for p in self.phases if p.counted), 1)
+            self.progress(f"{called}: {'done' if ok else 'FAILED'} in {seconds:.1f} s")

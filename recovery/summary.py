@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recovery.evidence import Evidence, span
-from recovery.wording import COUNTS, PHASES, word
+from recovery.wording import COUNTS, PHASES, TEXTS, word
 
 
 def summary(evidence: Evidence) -> str:
@@ -29,8 +29,11 @@ def summary(evidence: Evidence) -> str:
         f"   (promised: at most {span(evidence.rpo_target)})",
         f"Time without service (RTO): {span(rto) if rto is not None else 'unknown'}"
         f"   (promised: at most {span(evidence.rto_target)})",
-        "",
     ]
+    if evidence.names_until:
+        until = f"{evidence.names_until:%Y-%m-%d %H:%M:%S} UTC"
+        lines.append(f"  {word(TEXTS, 'names-until', 'en').format(until)}")
+    lines.append("")
     if evidence.passed and evidence.kind == "rehearsal":
         lines.append("It worked: every service came back on a blank host, from the real copies.")
     elif evidence.passed:
@@ -38,5 +41,7 @@ def summary(evidence: Evidence) -> str:
         lines.append(f"It worked: every service is back at {where}.")
     else:
         lines.append("It did not work:")
-        lines += [f"  {failure.text('en')}" for failure in evidence.failures]
+        for failure in evidence.failures:
+            first, *rest = failure.lines()
+            lines += [f"  {first}", *(f"    {line}" for line in rest)]
     return "\n".join(lines)

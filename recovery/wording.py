@@ -56,6 +56,12 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "from the decision to rebuild until every service answered again",
         "de la décision de reconstruire jusqu’à ce que chaque service réponde de nouveau",
     ),
+    "names-until": (
+        "until {} some people may still be led to the lost machine: their providers remember the "
+        "old address",
+        "jusqu’à {}, certaines personnes peuvent encore être menées à la machine perdue : leurs "
+        "fournisseurs gardent l’ancienne adresse en mémoire",
+    ),
     "rpo-help": (
         "what had been written after the last copy that came back",
         "ce qui avait été écrit après la dernière copie revenue",
@@ -63,6 +69,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "what-happened": ("What happened, minute by minute", "Ce qui s’est passé, minute par minute"),
     "counted": ("members wait", "les membres attendent"),
     "not-counted": ("before or after", "avant ou après"),
+    "not-ok": ("failed", "a échoué"),
+    "lost-at": ("Lost on {}", "Perdu le {}"),
     "services": ("What came back", "Ce qui est revenu"),
     "service": ("Service", "Service"),
     "saved": ("in the copy", "dans la copie"),
@@ -72,6 +80,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "version": ("Version", "Version"),
     "all-well": ("all well", "tout va bien"),
     "problems": ("What is wrong", "Ce qui ne va pas"),
+    "raw": ("What the program said:", "Ce que le programme a dit, en anglais :"),
     "where": ("From {} to {}", "De {} à {}"),
     "who": ("Run by", "Mené par"),
     "when": ("on", "le"),
@@ -81,7 +90,9 @@ TEXTS: Mapping[str, tuple[str, str]] = {
 }
 
 FAILURES: Mapping[str, tuple[str, str]] = {
-    "problem": ("{text}", "{text}"),
+    "phase": ("“{phase}” failed.", "« {phase} » a échoué."),
+    "problem": ("Something went wrong.", "Quelque chose a échoué."),
+    "not-back": ("Not back: {service}.", "Pas revenus : {service}."),
     "nothing": (
         "No service was restored, so nothing was proved.",
         "Aucun service n’a été restauré : rien n’est prouvé.",
@@ -91,20 +102,20 @@ FAILURES: Mapping[str, tuple[str, str]] = {
         "Les services ne sont pas tous revenus.",
     ),
     "no-mark": (
-        "{service}: no mark of a user came back; the loss is unknown.",
-        "{service} : aucun écrit témoin n’est revenu ; la perte est inconnue.",
+        "No mark of a user came back, so the loss is unknown: {service}.",
+        "Aucun écrit témoin n’est revenu, la perte est donc inconnue : {service}.",
     ),
     "missing": (
         "{service}: {before} {count} were in the copy, {after} came back.",
         "{service} : la copie contenait {before} {count}, {after} sont revenus.",
     ),
     "not-well": (
-        "{service}: not well after the restore: {checks}.",
-        "{service} : ne va pas bien après la restauration : {checks}.",
+        "{service} is not well after the restore: {checks}.",
+        "{service} ne va pas bien après la restauration : {checks}.",
     ),
     "not-checked": (
-        "{service}: nothing was checked after the restore.",
-        "{service} : rien n’a été contrôlé après la restauration.",
+        "Nothing was checked after the restore: {service}.",
+        "Rien n’a été contrôlé après la restauration : {service}.",
     ),
     "rpo": (
         "{span} of work was lost; at most {target} is promised.",
@@ -114,6 +125,49 @@ FAILURES: Mapping[str, tuple[str, str]] = {
         "It took {span}; at most {target} is promised.",
         "Il a fallu {span} ; au plus {target} sont promis.",
     ),
+    "rto-names": (
+        "Every service was back after {span}, but some people are led to it only after {reach}; at "
+        "most {target} is promised. A shorter TTL of the records helps.",
+        "Chaque service était revenu après {span}, mais certaines personnes n’y sont menées "
+        "qu’après {reach} ; au plus {target} sont promis. Un TTL plus court aide.",
+    ),
+}
+
+# As checks call what they found.
+LEVELS: Mapping[str, tuple[str, str]] = {
+    "critical": ("does not work", "ne marche pas"),
+    "unknown": ("could not be found out", "n’a pas pu être vérifié"),
+    "warning": ("wants attention", "à surveiller"),
+}
+
+# Checks that a reader meets when something is wrong; one without an entry keeps its own name.
+CHECKS: Mapping[str, tuple[str, str]] = {
+    "https": ("web page", "page web"),
+    "page": ("web page", "page web"),
+    "site": ("content", "contenu"),
+    "status": ("own report", "rapport interne"),
+    "state": ("database and content", "base de données et contenu"),
+    "api": ("programs’ access", "accès des programmes"),
+    "dav": ("files and calendars", "fichiers et agendas"),
+    "health": ("own report", "rapport interne"),
+    "pad": ("a pad", "un pad"),
+    "tls": ("certificate", "certificat"),
+    "dns": ("name", "nom"),
+    "files": ("program files", "fichiers du programme"),
+    "unit": ("program", "programme"),
+    "app": ("installation", "installation"),
+    "postfix": ("mail delivery", "distribution du courrier"),
+    "dovecot": ("mailboxes", "boîtes aux lettres"),
+    "imap": ("reading mail", "lecture du courrier"),
+    "smtp": ("receiving mail", "réception du courrier"),
+    "submission": ("sending mail", "envoi du courrier"),
+    "submissions": ("sending mail", "envoi du courrier"),
+    "round-trip": ("a mail sent to itself", "un courriel envoyé à soi-même"),
+    "queue": ("mails that wait", "courriels en attente"),
+    "login": ("logging in", "connexion"),
+    "records": ("names for mail", "noms pour le courrier"),
+    "reverse": ("reverse name", "nom inverse"),
+    "aliases": ("aliases", "alias"),
 }
 
 COUNTS: Mapping[str, tuple[str, str]] = {

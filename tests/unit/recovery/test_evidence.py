@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from cli.drill import report
 from recovery import evidence as ev
+from recovery.errors import NoEvidence
 from recovery.page import bars, page
 from recovery.phases import Phase, Stopwatch
+from recovery.summary import summary
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -69,6 +72,7 @@ def test_the_worst_service_decides_the_loss() -> None:
         (replace(GOOD, services=(replace(SITE, checks={}),)), "not-checked"),
         (replace(GOOD, rto=None), "never"),
         (replace(GOOD, rto=3601.0), "rto"),
+        (replace(GOOD, names_until=T0 + timedelta(hours=3)), "rto-names"),
         (replace(GOOD, rpo_target=1799), "rpo"),
         (replace(GOOD, problems=("the link broke",)), "problem"),
     ],
@@ -76,6 +80,7 @@ def test_the_worst_service_decides_the_loss() -> None:
 def test_what_makes_a_drill_fail(broken: ev.Evidence, key: str) -> None:
     assert [failure.key for failure in broken.failures] == [key]
     english, french = broken.failures[0].text("en"), broken.failures[0].text("fr")
+    assert english != french
     assert "{" not in english + french
     assert english in page(broken).replace("&#39;", "'")
     assert "Cela n’a pas fonctionné." in page(broken)
@@ -90,6 +95,105 @@ def test_the_page_holds_both_languages_and_escapes() -> None:
     assert "<script" not in html
 
 
+BLOG = replace(SITE, id="blog", found=(), counts_before={}, counts_after={}, checks={})
+STOPPED = replace(
+    GOOD,
+    rto=None,
+    services=(SITE, BLOG, replace(BLOG, id="pad")),
+    phases=(Phase("restore", T0, 60.0, False, True, note="blog: a pack is damaged"),),
+    problems=("blog: a pack is damaged",),
+)
+
+
+def test_one_cause_is_one_reason_in_both_languages() -> None:
+    (only,) = replace(STOPPED, services=(replace(SITE, checks={}), *STOPPED.services[1:])).failures
+    assert only.text("fr") == "« Ramener les données » a échoué."
+    assert [detail.text("fr") for detail in only.details] == ["Pas revenus : blog, pad."]
+    french, _, english = page(STOPPED).partition('<main id="en"')
+    # What the program said is there, marked as what it is, and nothing else is in English.
+    assert french.count('<span lang="en">blog: a pack is damaged</span>') == 1
+    assert english.count('<span lang="en">blog: a pack is damaged</span>') == 1
+    assert "“Bring the data back” failed." in english
+    assert "“Bring" not in french
+    assert ev.to_json(STOPPED)["failures"] == [
+        "“Bring the data back” failed. Not back: blog, pad. blog: a pack is damaged"
+    ]
+    assert "    blog: a pack is damaged" in summary(STOPPED)
+
+
+def test_checks_that_are_not_well_are_named_in_the_readers_words() -> None:
+    bad = replace(SITE, checks={"https": "critical", "tls": "unknown", "unheard-of": "critical"})
+    said = "Not well after the restore: site.https: the page answers HTTP 502"
+    broken = replace(
+        STOPPED,
+        services=(bad,),
+        phases=(Phase("check-after", T0, 60.0, False, True, note=said),),
+        problems=(said,),
+    )
+    (only,) = broken.failures
+    assert only.text("fr") == "« Vérifier de nouveau » a échoué."
+    assert [detail.text("fr") for detail in only.details] == [
+        "site ne va pas bien après la restauration : page web (ne marche pas), certificat "
+        "(n’a pas pu être vérifié), unheard-of (ne marche pas)."
+    ]
+    french, _, english = page(broken).partition('<main id="en"')
+    assert "critical" not in french + english
+    assert "page web\N{NO-BREAK SPACE}: ne marche pas" in french
+    assert "web page: does not work" in english
+
+
+def test_what_is_true_of_several_services_is_said_once() -> None:
+    broken = replace(GOOD, services=(replace(SITE, checks={}), replace(SITE, id="pad", checks={})))
+    assert [failure.text("en") for failure in broken.failures] == [
+        "Nothing was checked after the restore: site, pad."
+    ]
+
+
+def test_time_counts_for_those_whose_providers_remember_the_old_address() -> None:
+    moved = replace(GOOD, names_until=GOOD.lost_at + timedelta(minutes=50))
+    assert moved.passed
+    assert ev.to_json(moved)["rto"] == {
+        "seconds": 61.0, "everybody_seconds": 3000.0, "target_seconds": 3600
+    }  # fmt: skip
+    assert "jusqu’à 02/01/2026 04:54 UTC" in page(moved)
+    assert "until 2026-01-02 04:54:05 UTC some people" in summary(moved)
+    assert "until" not in summary(GOOD)
+
+
+def test_the_picture_has_a_bar_for_each_phase_in_each_language() -> None:
+    assert page(GOOD).count("<rect") == 2 * len(GOOD.phases)
+    assert page(STOPPED).count('fill="#a6261d"') == 2
+    assert "a échoué</p>" in page(STOPPED)
+    assert "a échoué</p>" not in page(GOOD)
+
+
+def test_a_rebuild_says_when_the_loss_was_however_late_it_ends() -> None:
+    assert "Perdu le 02/01/2026, 04:04 UTC" in page(replace(GOOD, kind="rebuild"))
+    assert "Perdu le" not in page(GOOD)
+
+
+def test_a_folder_that_takes_no_evidence_is_refused_before_anything_begins(tmp_path: Path) -> None:
+    ev.insist_writable(tmp_path / "new/evidence")
+    ev.insist_writable(tmp_path / "new/evidence")
+    assert list((tmp_path / "new/evidence").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NoEvidence, match="Nothing was begun"):
+        ev.insist_writable(tmp_path / "file/evidence")
+
+
+def test_evidence_is_not_lost_when_its_folder_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "evidence").write_text("somebody put a file there meanwhile")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert report(GOOD, tmp_path / "evidence") == 0
+    said = capsys.readouterr()
+    (data,) = tmp_path.glob("releve-evidence-*/*.json")
+    assert f"Evidence: {data}" in said.out
+    assert "It worked" in said.out
+    assert "Written elsewhere" in said.err
+
+
 def test_bars_are_to_scale() -> None:
     wait, boot = bars(GOOD.phases, "en")
     assert wait.counted
@@ -98,7 +202,7 @@ def test_bars_are_to_scale() -> None:
     assert bars((), "en") == ()
 
 
-def test_evidence_is_found_again(tmp_path: Path) -> None:
+def test_evidence_is_written_and_never_over_another(tmp_path: Path) -> None:
     data, _ = ev.write(GOOD, tmp_path, page(GOOD))
     ev.write(replace(GOOD, started=T0 + timedelta(1), rto=None), tmp_path, "x")
     (tmp_path / "other.json").write_text("{")
@@ -106,13 +210,14 @@ def test_evidence_is_found_again(tmp_path: Path) -> None:
     assert written["rpo"] == {"seconds": 1800.0, "target_seconds": 86400}
     assert written["rto"]["seconds"] == 61.0
     assert written["canaries"]["site"]["newest"] == "2026-01-02T03:34:05Z"
-    assert ev.newest_passed(tmp_path, "monts") == GOOD.finished
-    assert ev.newest_passed(tmp_path, "other") is None
-    assert ev.newest_passed(tmp_path / "none", "monts") is None
+    assert (tmp_path / "index.html").read_text() == "x"
 
 
 def test_a_failed_phase_is_kept() -> None:
-    watch = Stopwatch()
+    said: list[str] = []
+    watch = Stopwatch(said.append)
     with pytest.raises(ValueError), watch.phase("restore", counted=True):
         raise ValueError("pack is damaged")
     assert [(p.name, p.ok, p.note) for p in watch.phases] == [("restore", False, "pack is damaged")]
+    # In words that people know, as everywhere.
+    assert said == ["Bring the data back …", "Bring the data back: FAILED in 0.0 s"]
