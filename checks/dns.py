@@ -100,11 +100,15 @@ def _canonical(kind: str, value: str) -> str:
 class Resolver:
     """Asks DNS for a run. Safe to use from several threads; answers are remembered.
 
-    `overrides`: name -> address, used instead of asking.
+    `overrides`: name -> address, used instead of asking. `in_charge`: records are asked of the
+    servers in charge alone: after a change resolvers may remember the old ones for the TTL.
     """
 
-    def __init__(self, inventory: Inventory, overrides: Mapping[str, str]) -> None:
+    def __init__(
+        self, inventory: Inventory, overrides: Mapping[str, str], *, in_charge: bool = False
+    ) -> None:
         self._inventory = inventory
+        self._in_charge = in_charge
         self._overrides = dict(overrides)
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str, str], View] = {}
@@ -135,12 +139,19 @@ class Resolver:
     def _servers(
         self, name: str, zone: Zone | None, deadline: float
     ) -> list[tuple[str, int] | None]:
+        people: list[tuple[str, int] | None] = [] if self._in_charge else [None]
         direct = _server(zone)
         if direct is not None:
             # A server with a public address serves a public zone: people's resolver knows it.
             public = ipaddress.ip_address(direct[0]).is_global
-            return [direct, None] if public else [direct]
-        return [*self._authoritative(zone.id if zone else name, deadline), None]
+            return [direct, *people] if public else [direct]
+        holding = zone.id if zone else name
+        found = self._authoritative(holding, deadline)
+        while self._in_charge and not found and holding.count(".") > 1:
+            # In a zone that the inventory does not name: one of those above it.
+            holding = holding.partition(".")[2]
+            found = self._authoritative(holding, deadline)
+        return [*found, *people]
 
     def _authoritative(self, zone: str, deadline: float) -> list[tuple[str, int]]:
         names = sorted(self._ask(None, zone, "NS", deadline).values)

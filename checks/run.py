@@ -106,6 +106,7 @@ def run(
     at_most: float = AT_MOST,
     ask: sessions.Ask | None = None,
     as_watch: bool = False,
+    in_charge: bool = False,
     trusting: str = "",
 ) -> Run:
     """Look at everything the inventory names, from outside and from inside.
@@ -113,8 +114,9 @@ def run(
     `folder`: where the inventory file lies (`certificates.trust` is relative to it). `only`:
     see `chooser`. `addresses`: host id or name -> address, to look at a host that DNS does not
     name yet. `at_most`: seconds for the whole run. `ask`: how hosts are asked, SSH by
-    default. `as_watch`: the key is the watch's, see `checks.sessions`. `trusting`: more
-    authorities to believe, as PEM.
+    default. `as_watch`: the key is the watch's, see `checks.sessions`. `in_charge`: only
+    the servers in charge of a zone are asked about it, not what resolvers remember. `trusting`:
+    more authorities to believe, as PEM.
     Raise NothingChosen, UnknownAddress, OSError (the trust file).
     """
     from roles.registry import HOSTS, SERVICES
@@ -135,7 +137,8 @@ def run(
         if any(map(wanted, job.ids)):
             jobs.append(job)
     means = outside.Means(
-        dns.Resolver(inventory, names), tls.context(folder / trust if trust else None, trusting)
+        dns.Resolver(inventory, names, in_charge=in_charge),
+        tls.context(folder / trust if trust else None, trusting),
     )
     for service in inventory.services.values():
         role = SERVICES.get(service.role)

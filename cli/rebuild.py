@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cli.ask import confirm
+from cli.restore import choice_of
 
 
 @click.command(short_help="Bring a lost host back on a blank one.")
@@ -20,6 +21,10 @@ from cli.ask import confirm
 @click.option("--datacenter", help="Where it stands.")
 @click.option("--address6", help="Its IPv6 address, if it has one.")
 @click.option("--lost", metavar="HOST", help="Which host is lost; needed when several serve.")
+@click.option(
+    "--at", metavar="TIME", help="From the newest copy not later than this (ISO 8601, UTC)."
+)
+@click.option("--snapshot", metavar="ID", help="From this very copy; see `releve backup list`.")
 @click.option("--yes", is_flag=True, help="Do not ask before the old host is given up.")
 @click.option(
     "--evidence",
@@ -36,6 +41,8 @@ def rebuild(
     datacenter: str | None,
     address6: str | None,
     lost: str | None,
+    at: str | None,
+    snapshot: str | None,
     yes: bool,
     evidence: Path,
 ) -> None:
@@ -44,7 +51,8 @@ def rebuild(
     and the names move. The inventory is changed to say where the host is now; the old one can
     neither save nor serve any more.
 
-    Cut off half-way, the same command goes on where it was.
+    Cut off half-way, the same command goes on where it was. A service that came back already is
+    not brought back again, from another copy either.
 
     Exit code: 0 every service is back and well, 1 something is not.
     """
@@ -52,20 +60,23 @@ def rebuild(
     from cli.drill import report
     from cli.live import Live
     from recovery import rebuild as room
+    from recovery.evidence import insist_writable
     from recovery.phases import Stopwatch
 
+    choice = choice_of(at, snapshot)
     inventory = roles.load(file)
     host = room.lost_host(inventory, lost)
     place = room.new_place(
         host, address, host_key=host_key, provider=provider, datacenter=datacenter, six=address6
     )
+    insist_writable(evidence)
     if place.host_key is None:
         shown = room.shown_key(place)
         click.echo(f"{address} shows the host key\n  {shown}")
         click.echo("Compare it with what the provider's console shows for the new machine.")
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: give that key with --host-key")
-        confirm("Is it the same?", abort=True)
+        confirm("Is it the same?")
         place = room.with_key(place, shown)
     room.insist_blank(inventory, host, place)
     if not yes and not room.moved(host, place):
@@ -76,7 +87,9 @@ def rebuild(
             f"up: if it still runs, it is stopped. {host.id} will be {address} "
             f"({place.provider}, {place.datacenter})."
         )
-        confirm("Go on?", abort=True)
+        confirm("Go on?")
     with Live() as live:
-        found = room.rebuild(file, place, lost=host.id, watch=Stopwatch(live), progress=live)
+        found = room.rebuild(
+            file, place, lost=host.id, choice=choice, watch=Stopwatch(live), progress=live
+        )
     sys.exit(report(found, evidence))

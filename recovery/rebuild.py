@@ -23,10 +23,12 @@ from inventories import edit
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
-from recovery import fencing, room, steps
+from recovery import fencing, loss, room, steps
 from recovery.errors import RecoveryError, UsageError
 from recovery.evidence import Evidence, Kind, Place
+from recovery.loss import Loss
 from recovery.phases import Progress, Stopwatch, now
+from recovery.steps import NEWEST, Choice
 from tools import ssh
 
 
@@ -161,6 +163,7 @@ def rebuild(
     place: NewPlace,
     *,
     lost: str | None = None,
+    choice: Choice = NEWEST,
     kind: Kind = "rebuild",
     lost_at: datetime | None = None,
     watch: Stopwatch | None = None,
@@ -168,39 +171,45 @@ def rebuild(
 ) -> Evidence:
     """Bring the lost host back on the blank machine at `place`, and return what was proved.
 
-    `lost_at` is the moment of the loss (default: now). `watch` may hold earlier phases already.
-    A step that fails ends the rebuild; the evidence then says which, and running it again goes on.
+    `choice`: another copy than the newest. `lost_at` is the moment of the loss (default: now).
+    `watch` may hold earlier phases already. A step that fails ends the rebuild; the evidence then
+    says which, and running it again goes on: with the loss that the first run was about.
     Raise UsageError, InventoryError, SshError, or RecoveryError when the machine is too small,
     before anything is changed.
     """
     inventory = roles.load(file)
     host = lost_host(inventory, lost)
-    was = Place(host.id, host.provider, host.datacenter)
     watch = watch or Stopwatch(progress)
-    decided = now()
+    here = moved(host, place)
+    about = loss.begun(loss.read(file, host.id), host, moved=here, at=lost_at or now())
     services = [service.id for service in inventory.services_on(host.id)]
     back = steps.BroughtBack()
     problems: list[str] = []
     finished: datetime | None = None
-    if not moved(host, place):
+    if not here:
         room.insist(inventory, host, steps.repository_host(inventory, host), _target(host, place))
+    loss.remember(file, host.id, about)
     try:
-        _steps(file, host, place, services, back, watch, progress)
-        finished = now()
+        about = _steps(file, host, place, services, about, choice, back, watch, progress)
+        finished = about.back_at
     except Exception as error:  # evidence of a failure is evidence too; the message is its content
         problems.append(str(error) or type(error).__name__)
     else:
-        problems += _after(file, host, place, watch, progress)
+        problems += _after(file, host, place, about, watch, progress)
+        if not problems:
+            loss.forget(file, host.id)
+    was = about.machines[0]
     return steps.evidence(
         roles.load(file),
         host,
         back,
         kind=kind,
-        was=was,
+        was=Place(host.id, was.provider, was.datacenter),
         place=Place(host.id, place.provider, place.datacenter),
         watch=watch,
-        lost_at=lost_at or decided,
+        lost_at=about.lost_at,
         finished=finished,
+        names_until=about.names_until,
         problems=problems,
     )
 
@@ -210,11 +219,15 @@ def _steps(
     host: Host,
     place: NewPlace,
     services: Sequence[str],
+    about: Loss,
+    choice: Choice,
     back: steps.BroughtBack,
     watch: Stopwatch,
     progress: Progress,
-) -> None:
-    """What members wait for: from the decision until every service answers under its name."""
+) -> Loss:
+    """What members wait for: from the decision until every service answers under its name.
+
+    Return what is known of the loss then; it is remembered as well."""
     with watch.phase("access", counted=True):
         if not moved(host, place):
             move(file, host, place)
@@ -228,22 +241,29 @@ def _steps(
         steps.deploy(file, ("install",), [host.id], progress, "Installing the software")
     with watch.phase("restore", counted=True):
         whole = (*archived_duties(inventory, host.id), *services)
-        steps.restore(host, whole, progress, steps.Choice(once=True), back.restored)
+        steps.restore(host, whole, progress, replace(choice, once=True), back.restored)
     with watch.phase("configure", counted=True):
         steps.deploy(file, ("configure",), [host.id], progress, "Setting up")
+    there = {host.id: str(place.address)}
     with watch.phase("check-address", counted=True):
-        there = {host.id: str(place.address)}
         steps.insist(steps.check_at(file, host, services, there))
     with watch.phase("activate", counted=True):
-        steps.activate(file, host.id, progress)
+        if until := steps.activate(file, host.id, progress):
+            about = replace(about, names_until=until)
+            loss.remember(file, host.id, about)
     with watch.phase("check-after", counted=True):
-        results = steps.check_under_names(file, host, services)
+        # This machine's resolver may remember the lost machine for as long as the TTL says.
+        results = steps.check_under_names(file, host, services, address=there, named=True)
         back.checks.update({name: steps.levels(results, name) for name in services})
         steps.insist(results)
+    if about.back_at is None:
+        about = replace(about, back_at=now())
+        loss.remember(file, host.id, about)
+    return about
 
 
 def _after(
-    file: Path, host: Host, place: NewPlace, watch: Stopwatch, progress: Progress
+    file: Path, host: Host, place: NewPlace, about: Loss, watch: Stopwatch, progress: Progress
 ) -> list[str]:
     """What members need not wait for: everything that knows the old host, and the old host itself.
 
@@ -260,14 +280,15 @@ def _after(
     try:
         # A machine that is gone takes a while not to answer.
         with watch.phase("fence", counted=False), ThreadPoolExecutor(max_workers=1) as pool:
-            taking_over = pool.submit(_take_over, file, host, place)
+            old = [machine.apply(host) for machine in about.machines]
+            taking_over = pool.submit(_take_over, file, host.id, old, place)
             try:
                 if others:
                     steps.deploy(file, STAGES, others, progress, "Telling the other hosts")
             except Exception as error:
                 wrong.append(f"the other hosts could not all be told: {error} Run `releve deploy`.")
             try:
-                if said := taking_over.result():
+                for said in taking_over.result():
                     progress(f"  {said}")
             except Exception as error:
                 wrong.append(f"{error} What was about to be sent waits; then run this again.")
@@ -278,10 +299,10 @@ def _after(
     return []
 
 
-def _take_over(file: Path, host: Host, place: NewPlace) -> str:
-    """Tell the old machine to stop; then what came back may reach others. Return what to tell
+def _take_over(file: Path, host_id: str, old: Sequence[Host], place: NewPlace) -> list[str]:
+    """Tell the old machines to stop; then what came back may reach others. Return what to tell
     people."""
-    said = fencing.stop_old(host, str(place.address))
-    services = [service.id for service in roles.load(file).services_on(host.id)]
-    steps.let_out(file, host.id, services)
-    return said
+    said = [fencing.stop_old(machine, str(place.address)) for machine in old]
+    services = [service.id for service in roles.load(file).services_on(host_id)]
+    steps.let_out(file, host_id, services)
+    return [text for text in said if text]

@@ -5,11 +5,12 @@ Each looks at what is there, so running one again after it was cut off continues
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,14 +28,17 @@ from inventories.load import digest
 from inventories.model import Host, Inventory, Service
 from platforms.yunohost import commands
 from recovery.errors import RecoveryError, UsageError
-from recovery.evidence import Evidence, Kind, Mark, Place, ServiceEvidence, operator
+from recovery.evidence import Evidence, Kind, Mark, Place, ServiceEvidence, operator, span
 from recovery.phases import Progress, Stopwatch, now
 from roles.interface import Absent, Argv, Restore
 from roles.registry import SERVICES
 from tools import ssh
+from tools.dns import DnsError, ask
 
 # How often the authoritative servers are asked whether people have changed a record, seconds.
 _PAUSE = 15
+# The records by which people are led to a machine.
+_LEADING = ("A", "AAAA", "CNAME")
 
 
 @dataclass
@@ -176,20 +180,23 @@ def check(
     services: Sequence[str],
     *,
     address: Mapping[str, str] | None = None,
+    named: bool = False,
     trusting: str = "",
 ) -> tuple[Result, ...]:
     """Check `services` from outside and inside. With `address` (host id -> IP), look there,
-    whatever DNS says: names that lead elsewhere are then as they should be. `trusting`: more
-    authorities to believe, as PEM."""
+    whatever DNS says: names that lead elsewhere are then as they should be, unless they are
+    `named`: then the servers in charge must say so. `trusting`: more authorities to believe, as
+    PEM."""
     inventory = roles.load(file)
     found = checking.run(
         inventory,
         file.parent,
         only=list(services),
         addresses=address or {},
+        in_charge=named,
         trusting=trusting,
     )
-    return tuple(r for r in found.results if not (address and r.check == "dns"))
+    return tuple(r for r in found.results if named or not address or r.check != "dns")
 
 
 def authority(host: Host, domains: Iterable[str]) -> str:
@@ -219,6 +226,7 @@ def check_under_names(
     services: Sequence[str],
     *,
     address: Mapping[str, str] | None = None,
+    named: bool = False,
 ) -> tuple[Result, ...]:
     """As `check`, where names lead to `host`: its own word for itself counts only for domains of
     which the inventory wants no other (`certificate = "self-signed"`)."""
@@ -229,10 +237,11 @@ def check_under_names(
     served = roles.load(file).services
     alone = [name for name in services if served[name].domain in own]
     if not alone:
-        return check(file, services, address=address)
+        return check(file, services, address=address, named=named)
     rest = [name for name in services if name not in alone]
-    found = check(file, alone, address=address, trusting=authority(host, _names(file, alone)))
-    return (*found, *(check(file, rest, address=address) if rest else ()))
+    vouching = authority(host, _names(file, alone))
+    found = check(file, alone, address=address, named=named, trusting=vouching)
+    return (*found, *(check(file, rest, address=address, named=named) if rest else ()))
 
 
 def _names(file: Path, services: Sequence[str]) -> frozenset[str]:
@@ -280,18 +289,19 @@ def repository_host(inventory: Inventory, host: Host) -> Host | None:
     return inventory.hosts.get(repository.host) if repository else None
 
 
-def activate(file: Path, host_id: str, progress: Progress) -> None:
+def activate(file: Path, host_id: str, progress: Progress) -> datetime | None:
     """Move the names of a host's services to it, then do what needs those names.
 
     Zones that we may not change are printed for people and waited for, for as long as it takes:
-    whoever breaks that off runs the command again.
+    whoever breaks that off runs the command again. Return until when resolvers may remember where
+    the names led before; None when all led here already.
     """
     inventory = roles.load(file)
     services = [service.id for service in inventory.services_on(host_id)]
+    zones = dns.plan(inventory, services)
+    remembered = _remembered(zones)
     told = ""
-    while waiting := [
-        z for z in dns.plan(inventory, services) if z.differences and not z.automatic
-    ]:
+    while waiting := [z for z in zones if z.differences and not z.automatic]:
         asked = "\n".join(zone.fragment for zone in waiting)
         if asked != told:
             progress(
@@ -300,6 +310,7 @@ def activate(file: Path, host_id: str, progress: Progress) -> None:
             progress(asked)
             told = asked
         time.sleep(_PAUSE)
+        zones = dns.plan(inventory, services)
     done = everything.deploy(
         file,
         limit=[host_id],
@@ -309,6 +320,25 @@ def activate(file: Path, host_id: str, progress: Progress) -> None:
     _insist_deployed(done.report, "Activating")
     if done.zones:
         raise RecoveryError("The names could not all be moved: " + " / ".join(text.dns(done.zones)))
+    if remembered is None:
+        return None
+    progress(
+        f"  For up to {span(remembered)} (the TTL of the records), some people may still be led "
+        "to where the names led before."
+    )
+    return now() + timedelta(seconds=remembered)
+
+
+def _remembered(zones: Sequence[dns.ZonePlan]) -> int | None:
+    """For how many seconds resolvers may remember addresses that are to change, as the servers in
+    charge tell them; None when none is. One that does not answer now is not asked twice."""
+    found = []
+    for zone in zones:
+        for difference in zone.differences:
+            if zone.server and difference.found and difference.type in _LEADING:
+                with contextlib.suppress(DnsError):
+                    found.append(ask(zone.server, difference.name, difference.type).ttl or 0)
+    return max(found, default=None)
 
 
 def restores(
@@ -402,8 +432,10 @@ def evidence(
     lost_at: datetime,
     finished: datetime | None,
     problems: Sequence[str],
+    names_until: datetime | None = None,
 ) -> Evidence:
-    """Everything that was measured, as evidence. `finished`: when every service was back."""
+    """Everything that was measured, as evidence. `finished`: when every service was back;
+    `names_until`: until when people may be led to the lost machine."""
     repository = inventory.repositories[host.repository or ""]
     return Evidence(
         kind=kind,
@@ -424,6 +456,7 @@ def evidence(
         rpo_target=repository.rpo.total_seconds(),
         rto_target=repository.rto.total_seconds(),
         rto=(finished - lost_at).total_seconds() if finished else None,
+        names_until=names_until,
         inventory=digest(inventory),
         version=version("releve"),
         problems=tuple(problems),
