@@ -14,8 +14,10 @@ from pathlib import Path
 import roles
 from agent.plan import archived_duties
 from backup.errors import BackupError
+from backup.foresee import foresee
 from backup.lend import lent
 from backup.remote import human
+from backup.repository import open_repository
 from backup.restore import Restored
 from inventories import edit
 from inventories.access import ssh_target
@@ -24,30 +26,36 @@ from inventories.secrets import Secrets
 from platforms.yunohost import remote
 from platforms.yunohost.obstacles import obstacles
 from platforms.yunohost.server import QUESTIONS, read
-from recovery import steps
+from recovery import room, steps
 from recovery.errors import RecoveryError, UsageError
-from recovery.phases import Progress
+from recovery.phases import Progress, now
 from recovery.steps import NEWEST, Choice
 from roles.apps import wanted_of
 from tools import ssh
 from tools.ssh import CommandError, SshError
 
 
-def chosen(inventory: Inventory, names: Sequence[str], to_host: str) -> tuple[str, ...]:
-    """Which services are meant: those named, or all of the host's when none is.
+def chosen(
+    inventory: Inventory, names: Sequence[str], to_host: str, whose: str | None = None
+) -> tuple[str, ...]:
+    """Which services are meant: those named, or all of the host `whose` (default: `to_host`) when
+    none is.
 
     Raise UsageError for a name that is not there, a host without services, or services whose
     copies lie with different hosts.
     """
-    if to_host not in inventory.hosts:
-        raise UsageError(f"{to_host} is no host of the inventory: {', '.join(inventory.hosts)}")
+    for host in filter(None, (to_host, whose)):
+        if host not in inventory.hosts:
+            raise UsageError(f"{host} is no host of the inventory: {', '.join(inventory.hosts)}")
     unknown = [name for name in names if name not in inventory.services]
     if unknown:
         there = ", ".join(inventory.services)
         raise UsageError(f"no service is named {', '.join(unknown)}. There is: {there}")
-    found = tuple(dict.fromkeys(names)) or tuple(s.id for s in inventory.services_on(to_host))
+    host = whose or to_host
+    found = tuple(dict.fromkeys(names)) or tuple(s.id for s in inventory.services_on(host))
     if not found:
-        raise UsageError(f"{to_host} has no services in the inventory")
+        hint = "" if whose else ". To move those of another host there: --all --from HOST"
+        raise UsageError(f"{host} has no services in the inventory{hint}")
     if len({inventory.services[name].host for name in found}) > 1:
         raise UsageError("these services are on several hosts: restore them host by host")
     return found
@@ -60,10 +68,12 @@ def restore(
     choice: Choice = NEWEST,
     progress: Progress = lambda _: None,
     *,
+    whose: str | None = None,
     url: str | None = None,
     save: bool = True,
 ) -> Mapping[str, Restored]:
-    """Bring `names` (none: all of the host's) back on `to_host`; return what came back.
+    """Bring `names` (none: all of those of the host `whose`, by default `to_host`) back on
+    `to_host`; return what came back, or with `choice.dry_run` what would.
 
     With `url` the one service named is at that address once its data is back. With `save` the host
     saves itself after live data was replaced, so that no later restore brings that back.
@@ -71,7 +81,7 @@ def restore(
     Raise UsageError before anything is changed, RecoveryError, BackupError, BusyError, SshError.
     """
     inventory = roles.load(file)
-    services = chosen(inventory, names, to_host)
+    services = chosen(inventory, names, to_host, whose)
     host = inventory.hosts[to_host]
     before = inventory.hosts[inventory.services[services[0]].host]
     if before.repository is None:
@@ -200,10 +210,7 @@ def _move(
     """
     moving = ", ".join(services)
     if choice.dry_run:
-        raise UsageError(
-            f"{moving} is on {before.id}: a dry run on {host.id} can say nothing before the "
-            "software is there. `releve backup list` names the copies and their sizes."
-        )
+        return _foreseen(file, inventory, services, before, host, choice, progress)
     keeper = steps.repository_host(inventory, before)
     if keeper is None:
         raise RecoveryError(
@@ -278,6 +285,31 @@ def _telling_what_waits(
         raise RecoveryError(f"{str(error).rstrip('.')}.{said}" if said else str(error)) from error
 
 
+def _foreseen(
+    file: Path,
+    inventory: Inventory,
+    services: Sequence[str],
+    before: Host,
+    host: Host,
+    choice: Choice,
+    progress: Progress,
+) -> dict[str, Restored]:
+    """What would come to `host`, seen from here: nothing of these services is there yet.
+
+    Raise RecoveryError when it has no room for them, with the sizes."""
+    with open_repository(inventory, before.id, Secrets.open(file)) as opened:
+        found = {
+            name: foresee(opened, name, now(), snapshot=choice.snapshot, at=choice.at)
+            for name in services
+        }
+    with ssh.session(ssh_target(host)) as session:
+        disks = room.disks(session.run(room.DISKS).stdout.decode(errors="replace"))
+    sizes = room.fits({name: coming.needs for name, coming in found.items()}, disks, host.id)
+    moving = ", ".join(services)
+    progress(f"{moving} would move from {before.id} to {host.id}. What the software takes is extra")
+    return {name: coming.restored(sizes[name]) for name, coming in found.items()}
+
+
 def _say_where(file: Path, services: Sequence[str], host: Host) -> None:
     for name in services:
         edit.change(file, "services", name, {"host": host.id})
@@ -291,10 +323,17 @@ def summary(found: Mapping[str, Restored], *, dry_run: bool = False) -> str:
         lines.append(
             f"{name}: {'would come' if dry_run else 'came'} back from {one.snapshot[:8]} of {when}"
         )
-        for path, sizes in one.sizes.items():
-            said = ", ".join(f"{word} {human(size)}" for word, size in sizes.items())
-            lines.append(f"  {path}: {said}")
-        if not dry_run:
+        if dry_run:
+            for path, sizes in one.sizes.items():
+                where = "of the host" if len(one.sizes) == 1 else f"that holds {path}"
+                lines.append(
+                    f"  it takes {human(sizes['needed'])} on the disk {where}, where "
+                    f"{human(sizes['free'])} are free"
+                )
+            counts = ", ".join(f"{n} {what}" for what, n in one.counts_saved.items())
+            if counts:
+                lines.append(f"  it holds {counts}")
+        else:
             counts = ", ".join(f"{n} {what}" for what, n in one.counts_now.items())
             lines.append(f"  here now: {counts}")
             if one.canaries:

@@ -20,6 +20,9 @@ from tools import ssh
 SOFTWARE = 500_000_000
 # Among so many receipts, the newest by name, is one of a complete copy.
 LOOKED_AT = 30
+DISKS = ("df", "-B1", "--output=target,avail")
+# What the agent leaves free on each disk, bytes.
+MARGIN = 64 * 2**20
 _DF = ("df", "-B1", "--output=source,avail", "/", "/srv", "/var", "/home")
 
 
@@ -33,6 +36,38 @@ def free(said: str) -> int:
     """Given what `df` printed, return the free bytes of all its disks, each counted once. Pure."""
     rows = (line.rsplit(None, 1) for line in said.splitlines()[1:])
     return sum({source: int(avail) for source, avail in rows if avail.isdigit()}.values())
+
+
+def disks(said: str) -> dict[str, int]:
+    """Given what `DISKS` printed, return each disk's free bytes by where it is mounted. Pure."""
+    rows = (line.rsplit(None, 1) for line in said.splitlines()[1:])
+    return {target: int(avail) for target, avail in rows if avail.isdigit()}
+
+
+def fits(
+    needs: Mapping[str, Mapping[str, int]], free: Mapping[str, int], host: str
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Whether what services need (service -> path -> bytes) fits on the disks of a host.
+
+    Return by service and disk the bytes needed and free. Raise RecoveryError when all together do
+    not fit. Pure."""
+    sizes: dict[str, dict[str, dict[str, int]]] = {}
+    total: dict[str, int] = {}
+    for service, paths in needs.items():
+        sizes[service] = {}
+        for path, size in paths.items():
+            disk = max((d for d in free if f"{path}/".startswith(f"{d.rstrip('/')}/")), key=len)
+            about = sizes[service].setdefault(disk, {"needed": 0, "free": free[disk]})
+            about["needed"] += size
+            total[disk] = total.get(disk, 0) + size
+    for disk, size in total.items():
+        if size + MARGIN > free[disk]:
+            raise RecoveryError(
+                f"{host}: {', '.join(needs)} would need {human(size)} and a margin of "
+                f"{human(MARGIN)} on the disk that holds {disk}, and {human(free[disk])} are free. "
+                "Make room, or take a host with a larger disk."
+            )
+    return sizes
 
 
 def insist(inventory: Inventory, host: Host, keeper: Host | None, blank: ssh.Target) -> None:

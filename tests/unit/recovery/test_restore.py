@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import roles
+from backup.restore import Restored
 from recovery import restore
-from recovery.errors import RecoveryError
+from recovery.errors import RecoveryError, UsageError
 
 INVENTORY = """
 schema = 1
@@ -105,3 +107,28 @@ def test_an_address_that_a_service_cannot_have_is_not_left_in_the_inventory(file
         restore._move_address(file, service, "https://new.example.org", said.append)
     assert roles.load(file).services["site"].url == "https://site.example.org"
     assert "as before" in said[-1]
+
+
+def test_what_would_come_is_said_for_people() -> None:
+    sizes = {"/var/lib/releve/restore/site": {"needed": 169900, "free": 67300000000}}
+    one = Restored(
+        "site", "f82e0123", "r", datetime(2026, 11, 23, 21, 23, 46, tzinfo=UTC), 0, {"posts": 5},
+        {}, {}, {}, (), (), (), None, None, sizes, 0.0,
+    )  # fmt: skip
+    assert restore.summary({"site": one}, dry_run=True) == (
+        "site: would come back from f82e0123 of 2026-11-23 21:23:46 UTC\n"
+        "  it takes 169.9 kB on the disk of the host, where 67.3 GB are free\n"
+        "  it holds 5 posts\n"
+    )
+    assert "takes" not in restore.summary({"site": one})
+
+
+def test_all_of_another_host_can_be_meant(file: Path) -> None:
+    inventory = roles.load(file)
+    empty = inventory.hosts["monts"].model_copy(update={"id": "vide"})
+    two = inventory.model_copy(update={"hosts": {**inventory.hosts, "vide": empty}})
+    assert restore.chosen(two, (), "vide", "monts") == ("site",)
+    with pytest.raises(UsageError, match="--all --from HOST"):
+        restore.chosen(two, (), "vide")
+    with pytest.raises(UsageError, match="nobody is no host"):
+        restore.chosen(two, (), "vide", "nobody")
