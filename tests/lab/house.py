@@ -72,10 +72,10 @@ class Page(NamedTuple):
     body: str
 
 
-def start(*words: object) -> subprocess.Popen[str]:
-    """A `releve` command, under way in a process group of its own."""
+def start(*words: object, within: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """A `releve` command, under way in a process group of its own. `within`: words before it."""
     return subprocess.Popen(
-        [sys.executable, "-u", "-m", "cli.main", *map(str, words)],
+        [*within, sys.executable, "-u", "-m", "cli.main", *map(str, words)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -14,11 +15,17 @@ from typing import Any
 import pytest
 
 import roles
+from deploy.dns import records as records_of
+from inventories import edit
 from inventories.model import Host
 from lab import Lab
+from recovery import loss
+from recovery.drill import lab_name
 from roles.etherpad import settings as etherpad
 from roles.wordpress import settings as wordpress
 from tests.lab.house import MINUTES, House, evidence, found_marks
+from tests.lab.resolver import remembering
+from tools import dns
 
 pytestmark = pytest.mark.lab
 
@@ -50,7 +57,7 @@ def test_a_rehearsal_from_the_real_copies_leaves_the_real_host_alone(
     for service in ("site", "blog", "pad"):
         assert found_marks(proved, service) == {"kept", "run"}
     # It is shut in: the repository answers, and nothing else does, the real host included.
-    rehearsal = Lab(f"drill-{file.stem}")
+    rehearsal = Lab(lab_name(file))
     target = house.inventory.hosts["monts"].address
     for host, port, answers in (
         (house.inventory.hosts["coffre"].address, 22, True),
@@ -74,6 +81,29 @@ def test_a_rehearsal_from_the_real_copies_leaves_the_real_host_alone(
     assert house.sh("monts", _STATE, code=None).splitlines() == before.splitlines()
     assert house.visit("site").status == 200
     house.releve("backup", "run", house.file, "--host", "monts")
+
+
+def test_a_rehearsal_on_a_blank_machine_of_ones_own(house: House, tmp_path: Path) -> None:
+    house.write("kept", "rivage", ["journal"])
+    house.releve("backup", "run", house.file, "--host", "rivage")
+    rented = house.lab.blank("rented", datacenter="PAR")
+    words = ("drill", house.file, "--lost", "rivage", "--evidence", tmp_path / "evidence")
+    try:
+        # Not over a host in use, and not before somebody compared the key.
+        in_use = house.inventory.hosts["monts"].address
+        assert "is monts, which is in use" in house.releve(*words, "--on", in_use, code=64)
+        said = house.releve(*words, "--on", rented.address, code=64)
+        assert " ".join(str(rented.host_key).split()[:2]) in said
+        assert house.sh("rented", "ls /etc/releve", code=2)
+        house.releve(*words, "--on", rented.address, "--host-key", rented.host_key)
+        proved, _ = evidence(tmp_path / "evidence")
+        assert (proved["kind"], proved["passed"]) == ("rehearsal", True)
+        assert found_marks(proved, "journal") == {"kept", "run"}
+        real = house.inventory.hosts["rivage"].address
+        house.sh("rented", f"! timeout 3 bash -c '</dev/tcp/{real}/443'")
+        assert house.visit("journal").status == 200
+    finally:
+        house.lab.destroy("rented")
 
 
 # --- daily life, and what can go wrong in it -----------------------------------------------------
@@ -105,18 +135,45 @@ def test_a_restore_over_a_service_in_use_needs_a_word_and_saves_it_first(house: 
     assert "since" in house.marks("monts", "pad")
 
 
-def test_a_service_moves_in_beside_another_one_of_its_kind(house: House, tmp_path: Path) -> None:
+def test_a_look_before_a_restore_says_what_would_come_and_changes_nothing(house: House) -> None:
+    listed = house.releve("backup", "list", house.file, "--host", "monts", "--format", "json")
+    copies = sorted(json.loads(listed), key=lambda row: row["time"])
+    oldest, newest = copies[0], copies[-1]
+    assert oldest["time"] < newest["time"]
+    here = ("restore", house.file, "--all", "--to", "monts", "--dry-run")
+    there = ("restore", house.file, "--all", "--from", "monts", "--to", "rivage", "--dry-run")
+    before = house.file.read_bytes(), house.sh("rivage", "ls /srv /var/www /var/lib", code=None)
+    for words in (here, there):
+        for more, copy in (((), newest), (("--at", oldest["time"]), oldest)):
+            said = house.releve(*words, *more)
+            for service in ("site", "blog", "pad"):
+                assert f"{service}: would come back from {copy['snapshot'][:8]} of" in said
+            assert re.search(r"it takes [0-9.]+ [kM]B on the disk .* [0-9.]+ GB are free", said)
+        said = house.releve(*words, "--at", "2020-01-01", code=1)
+        assert "no snapshot holds site until 2020-01-01" in said
+    after = house.file.read_bytes(), house.sh("rivage", "ls /srv /var/www /var/lib", code=None)
+    assert after == before
+    assert house.marks("monts", "pad") >= {"kept"}
+    said = house.releve("restore", house.file, "pad", "--from", "monts", "--to", "rivage", code=64)
+    assert "--from says whose services --all means" in said
+
+
+def test_all_of_a_host_moves_in_beside_others_of_its_kind(house: House, tmp_path: Path) -> None:
     file = house.copy(tmp_path / "moved.toml")
     house.sh("rivage", "useradd --system --user-group taken")
     house.write("mine", "rivage", ["journal"])
     counts = house.ask("rivage", "journal", "counts")
-    said = house.releve("restore", file, "blog", "--to", "rivage")
-    assert "blog is on rivage from now on" in said
+    said = house.releve("restore", file, "--all", "--from", "monts", "--to", "rivage")
+    assert "site, pad, blog is on rivage from now on" in said
     address = house.inventory.hosts["rivage"].address
     status, body = house.visit("blog", address=address)
     assert (status, "d&#039;à côté &quot;$(id)&quot; `id`" in body) == (200, True)
-    # The newest five marks are found, and each of the copies made until here has left one.
-    assert "run" in house.marks("rivage", "blog")
+    words = house.program("pad", "read", "reunion")
+    assert house.lab.run("rivage", words).stdout.decode().strip() == MINUTES
+    for service in ("site", "blog", "pad"):
+        assert house.visit(service, address=address).status == 200
+        # The newest five marks are found, and each of the copies made until here has left one.
+        assert "run" in house.marks("rivage", service)
     # The one that was there is as it was.
     assert house.ask("rivage", "journal", "counts") == counts
     assert "mine" in house.marks("rivage", "journal")
@@ -227,14 +284,23 @@ def test_a_damaged_copy_is_named_nothing_is_lost_and_the_one_before_works(
 # --- the disaster --------------------------------------------------------------------------------
 
 
+ZONE = "atelier.example"
+TTL = 600
+
+
 @dataclass(frozen=True)
 class Rebuilt:
-    """monts was lost; a rebuild was killed half-way, and run again."""
+    """monts was lost; a rebuild from the copy before the newest was killed half-way, and run
+    again. People changed the zone by hand meanwhile, and this machine's resolver remembers."""
 
     house: House
     file: Path
     new: Host
     proved: dict[str, Any]
+    page: str
+    said: str  # by the second run
+    waited: float  # seconds from the beginning of the first run to that of the second
+    remembered: tuple[str, ...]  # the address that the resolver tells at the end
     numbers: dict[str, int]  # of users, on the lost machine
 
 
@@ -243,22 +309,29 @@ def rebuilt(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     house.reset()
     folder = tmp_path_factory.mktemp("rebuild")
     file = house.copy(folder / "rebuilt.toml")
+    by_hand = {"dns": "manual", "server": None, "key": None, "secret": None, "ttl": TTL}
+    edit.change(file, "domains", ZONE, by_hand)
     house.sh("monts", f"echo '{GONE}' >> /root/.ssh/authorized_keys")
+    house.releve("backup", "run", file, "--host", "monts")
+    listed = house.releve("backup", "list", file, "--host", "monts", "--format", "json")
+    wanted = max(json.loads(listed), key=lambda row: row["time"])["snapshot"]
+    house.write("later", "monts")
     house.releve("backup", "run", file, "--host", "monts")
     house.write("lost", "monts")
     numbers = {
         name: int(house.sh("monts", f"id -u {name}"))
         for name in (wordpress.user(house.service("site")), etherpad.user(house.service("pad")))
     }
-    house.lab.stop("monts")
+    # Nobody can say that it is off: it still runs, somewhere.
     new = house.lab.blank("monts-new", datacenter="NTE", provider=ELSEWHERE[1])
     # The users of the services will get other numbers than on the lost machine.
     house.sh("monts-new", "for i in 1 2 3 4 5; do useradd --system --user-group taken$i; done")
     words = (
         "rebuild", file, "--host", new.address, "--host-key", new.host_key, *ELSEWHERE,
-        "--lost", "monts", "--yes", "--evidence",
+        "--lost", "monts", "--snapshot", wanted[:8], "--yes", "--evidence",
     )  # fmt: skip
     back: list[str] = []
+    began = time.monotonic()
     with house.start(*words, folder / "first") as first:
         assert first.stdout is not None
         for line in first.stdout:
@@ -275,17 +348,41 @@ def rebuilt(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     house.lab.run(
         "monts-new", house.program(back[0], "canary-plant", "after-1", "2030-01-01T00:00:00Z")
     )
-    house.releve(*words, folder / "second")
-    proved, _ = evidence(folder / "second")
+    records = records_of(house.inventory, ("site", "pad", "blog"))
+    dns.update(house.lab.dns_server, ZONE, house.lab.dns_key, records, ttl=TTL)
+    with remembering(house.lab.dns_server, folder) as (resolver, within):
+        assert dns.resolve(resolver, ZONE, "A").values == (
+            str(house.inventory.hosts["monts"].address),
+        )
+        waited = time.monotonic() - began
+        said = ""
+        with house.start(*words, folder / "second", within=within) as second:
+            assert second.stdout is not None
+            for line in second.stdout:
+                said += line
+                change_by_hand(house, line)
+        assert second.returncode == 0, said
+        remembered = dns.resolve(resolver, ZONE, "A").values
+    proved, page = evidence(folder / "second")
     assert "after" in house.marks("monts-new", back[0])
-    yield Rebuilt(house, file, new, proved, numbers)
+    yield Rebuilt(house, file, new, proved, page, said, waited, remembered, numbers)
     house.lab.destroy("monts-new")
+
+
+def change_by_hand(house: House, line: str) -> None:
+    """Do at the registrar what a line of a zone fragment says, if it is one."""
+    match = re.search(r"(; remove: )?(\S+)\. (?:[0-9]+ )?IN ([A-Z]+) (.+)$", line)
+    if match:
+        gone, name, kind, value = match.groups()
+        wanted = dns.Wanted(name, kind, () if gone else (value,))
+        dns.update(house.lab.dns_server, ZONE, house.lab.dns_key, (wanted,), ttl=TTL)
 
 
 def test_a_rebuild_that_was_killed_goes_on_and_ends_well(rebuilt: Rebuilt) -> None:
     assert rebuilt.proved["passed"] is True
     assert rebuilt.proved["now"]["datacenter"] == "NTE"
     for service in ("site", "blog", "pad"):
+        # From the copy that was asked for: "later" is in the newest only.
         assert {"kept", "run"} <= found_marks(rebuilt.proved, service) <= {"kept", "run", "after"}
         address = rebuilt.new.address
         assert rebuilt.house.visit(service, address=address).status == 200
@@ -293,6 +390,42 @@ def test_a_rebuild_that_was_killed_goes_on_and_ends_well(rebuilt: Rebuilt) -> No
     assert rebuilt.house.lab.run("monts-new", words).stdout.decode().strip() == MINUTES
     host = roles.load(rebuilt.file).hosts["monts"]
     assert (host.address, host.epoch) == (rebuilt.new.address, 2)
+
+
+def test_a_rebuild_that_was_killed_has_not_forgotten_the_disaster(rebuilt: Rebuilt) -> None:
+    assert rebuilt.proved["was"]["datacenter"] == "GRA"
+    assert rebuilt.proved["rto"]["seconds"] >= int(rebuilt.waited) > 0
+    assert not loss.path(rebuilt.file, "monts").exists()
+
+
+def test_names_that_people_move_by_hand_may_be_remembered_for_a_while(rebuilt: Rebuilt) -> None:
+    assert "Change these records at your registrar" in rebuilt.said
+    # It was not misled by what this machine's resolver remembers, and tells that others may be.
+    assert rebuilt.remembered == (str(rebuilt.house.inventory.hosts["monts"].address),)
+    assert dns.resolve(rebuilt.house.lab.dns_server, ZONE, "A").values == (
+        str(rebuilt.new.address),
+    )
+    assert set(rebuilt.proved["checks"]["site"].values()) == {"ok"}
+    assert "dns" in rebuilt.proved["checks"]["site"]
+    rto = rebuilt.proved["rto"]
+    assert rto["everybody_seconds"] - rto["seconds"] > TTL / 2
+    assert f"For up to {TTL // 60} min 00 s (the TTL of the records)" in rebuilt.said
+    assert "certaines personnes peuvent encore être menées" in rebuilt.page
+
+
+def test_the_old_host_that_still_runs_is_told_to_stop(rebuilt: Rebuilt) -> None:
+    house = rebuilt.house
+    assert "still running and has been stopped" in rebuilt.said
+    assert house.sh("monts", "cat /var/lib/releve/fenced")
+    assert "active" not in served(house)
+    old = house.inventory.hosts["monts"].address
+    assert house.visit("site", address=old).status != 200
+
+
+def served(house: House) -> list[str]:
+    """What the old host's units of services are."""
+    units = [wordpress.unit(house.service("site")), etherpad.unit(house.service("pad"))]
+    return house.sh("monts", f"systemctl is-active {' '.join(units)}", code=None).split()
 
 
 def test_files_belong_to_the_same_users_under_other_numbers(rebuilt: Rebuilt) -> None:
@@ -331,17 +464,14 @@ def test_the_new_host_saves_itself_where_the_old_one_did(rebuilt: Rebuilt) -> No
 
 def test_the_old_host_that_returns_can_neither_serve_nor_save(rebuilt: Rebuilt) -> None:
     house = rebuilt.house
-    house.lab.start("monts")
+    # As it was before the disaster: nobody has told it anything.
+    house.lab.reset("monts")
     deadline = time.monotonic() + 60
     while house.sh("monts", "test -e /var/lib/releve/fenced", code=None):
         assert time.monotonic() < deadline
         time.sleep(1)
-    fenced = False
-    while not fenced:
+    while "active" in served(house):
         assert time.monotonic() < deadline
-        units = [wordpress.unit(house.service("site")), etherpad.unit(house.service("pad"))]
-        states = house.sh("monts", f"systemctl is-active {' '.join(units)}", code=None).split()
-        fenced = "active" not in states
     old = house.inventory.hosts["monts"].address
     assert house.visit("site", address=old).status != 200
     assert house.visit("pad", address=old).status != 200
