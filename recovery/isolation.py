@@ -69,7 +69,7 @@ def ruleset(ways: Sequence[Way], installers: Sequence[str] = ()) -> str:
         "    type filter hook output priority -10; policy drop;",
         '    oifname "lo" accept',
         "    ct state established,related accept",
-        "    meta l4proto ipv6-icmp accept",
+        "    meta l4proto 58 accept",  # ICMPv6: a bare Debian has no list of protocols' names
     ]
     for way in ways:
         family = "ip6" if way.address.version == 6 else "ip"
