@@ -249,7 +249,8 @@ def choose(
         earlier = [s for s in good if s["at"] < named[0]["at"]]
         return named[0], earlier[-1] if earlier else None
     if until is not None:
-        good = [s for s in good if s["at"] <= until]
+        # Whoever names a copy by its time has read that without its fractions.
+        good = [s for s in good if int(s["at"]) <= until]
     if not good:
         when = f" until {iso(until)}" if until is not None else ""
         raise Failed(f"no snapshot holds {service}{when}: there is nothing to restore it from")
