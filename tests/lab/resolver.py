@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import dns.message
@@ -25,19 +25,21 @@ class Resolver:
         self._known: dict[tuple[str, int], tuple[float, dns.message.Message]] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((f"127.0.{os.getpid() % 250 + 1}.53", 53))
+        self._socket.settimeout(0.2)
+        self._closing = threading.Event()
         self.server = Server(self._socket.getsockname()[0])
 
     def serve(self) -> None:
-        while True:
-            try:
-                data, guest = self._socket.recvfrom(4096)
-            except OSError:
-                return  # closed
-            self._socket.sendto(self._answer(dns.message.from_wire(data)).to_wire(), guest)
+        """Until `close`."""
+        with self._socket:
+            while not self._closing.is_set():
+                with contextlib.suppress(TimeoutError):
+                    data, guest = self._socket.recvfrom(4096)
+                    reply = self._answer(dns.message.from_wire(data))
+                    self._socket.sendto(reply.to_wire(), guest)
 
     def close(self) -> None:
-        self._socket.shutdown(socket.SHUT_RD)
-        self._socket.close()
+        self._closing.set()
 
     def _answer(self, query: dns.message.Message) -> dns.message.Message:
         (question,) = query.question
@@ -58,7 +60,7 @@ class Resolver:
         return reply
 
 
-@contextmanager
+@contextlib.contextmanager
 def remembering(upstream: Server, folder: Path) -> Iterator[tuple[Server, tuple[str, ...]]]:
     """Such a resolver, and the words that begin a command which asks it as this machine's own."""
     resolver = Resolver(upstream)
