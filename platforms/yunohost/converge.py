@@ -257,11 +257,12 @@ def _certificates(wanted: Wanted, server: Server) -> Iterator[Step]:
                 "domains",
             )
     if asked:
-        # Let's Encrypt is refused without it, and that with exit code 0.
+        # Let's Encrypt is refused without it, and that with exit code 0. It is refused itself where
+        # the connection (ip) was never looked at or was bad then, as on a new server.
         yield Step(
             "diagnosis",
             f"  diagnosis of DNS and web for {', '.join(asked)}",
-            commands.diagnosis_run(("dnsrecords", "web"), force=True),
+            commands.diagnosis_run(("ip", "dnsrecords", "web"), force=True),
             "domains",
             stage="activate",
         )

@@ -114,6 +114,21 @@ def test_a_server_becomes_what_is_wanted_and_stays_so(
     assert server.state.read_text().count("Secret-service.pad.admin-1") >= 1
 
 
+def test_a_new_server_gets_its_certificates(
+    server: Standin,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    document = copy.deepcopy(BASE)
+    described = {"main.example": {"certificate": "letsencrypt"}}
+    document["hosts"]["monts"]["yunohost"] = {"main_domain": "main.example", "domains": described}
+    want = wanted_of(loaded(tmp_path, document))
+    server.change(reachable=["main.example"])
+    for step in converge(want, look(server, want)):
+        perform(server, step)
+    assert look(server, want).domains["main.example"].certificate == "letsencrypt"
+    assert converge(want, look(server, want)) == ()
+
+
 def test_the_network_is_gone_in_the_middle_and_comes_back(
     server: Standin,  # noqa: F811
     tmp_path: Path,

@@ -175,7 +175,10 @@ def test_no_network(server: Standin) -> None:
 
 def test_a_certificate_after_the_diagnosis(server: Standin) -> None:
     server.change(reachable=["blog.example"])
-    checked(server.run(commands.diagnosis_run(["dnsrecords"])))
+    assert server.run(commands.diagnosis_run(["dnsrecords"])).exit_code == 0
+    told = server.kind(commands.cert_install("blog.example"), False)
+    assert told == "certificate_not_diagnosed"
+    checked(server.run(commands.diagnosis_run(["ip", "dnsrecords"])))
     assert server.kind(commands.cert_install("main.example")) == "certificate_refused"
     checked(server.run(commands.cert_install("blog.example")))
     found = answers.certificates(server.run(commands.cert_status()))

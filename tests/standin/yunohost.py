@@ -298,6 +298,7 @@ def fresh() -> State:
         "packages": [],
         "broken": {},
         "reachable": [],
+        "connected": False,
         "diagnosed": False,
         "offline": False,
         "full_disk": False,
@@ -1568,6 +1569,10 @@ def diagnosis_show(y: Server, a: Any) -> Any:
 def diagnosis_run(y: Server, a: Any) -> None:
     if y.s["offline"]:
         y.error("Found 1 significant issue(s) related to Internet connectivity!")
+        y.error("Can't run diagnosis for DNS records while there are important issues")
+        return
+    y.s["connected"] = y.s["connected"] or not a.categories or "ip" in a.categories
+    if not y.s["connected"]:  # src/diagnosis.py of 12.1.25: what a category depends on
         y.error("Can't run diagnosis for DNS records while there are important issues")
         return
     y.s["diagnosed"] = True
