@@ -16,9 +16,9 @@ from inventories.model import Host, Inventory, Service
 from platforms.debian import packages
 from platforms.debian.packages import Package
 from platforms.yunohost import answers, arguments, commands, durable, remote
-from platforms.yunohost.answers import Answer, App, Upgrades
+from platforms.yunohost.answers import Answer, App, UnreadableError, Upgrades
 from platforms.yunohost.durable import Command, Task
-from platforms.yunohost.errors import checked
+from platforms.yunohost.errors import YunohostError, checked
 from platforms.yunohost.server import Question
 from platforms.yunohost.wanted import WantedApp
 from recovery.errors import RecoveryError
@@ -232,10 +232,16 @@ def read(
         found = remote.look(connection, asked)
     offered = _offered(host)
     told = {name: one for name, one in found.items() if isinstance(one, Answer)}
-    new = {
-        i: arguments.manifest(checked(told[source], host=host.id)).version
-        for i, source in custom.items()
-    }
+    new: dict[str, str] = {}
+    unread = []
+    for app in wanted:
+        if source := custom.get(app.instance):
+            try:
+                manifest = arguments.manifest(checked(told[source], host=host.id))
+                new[app.instance] = manifest.version
+            except (YunohostError, UnreadableError) as error:
+                # Somebody else's server that is gone says nothing against other apps.
+                unread.append(Held(app.service, f"{source} cannot be read: {error}"))
     waiting, held, others = sorted_out(
         wanted, answers.apps(checked(told["apps"], host=host.id)), offered, new
     )
@@ -244,7 +250,7 @@ def read(
     return Available(
         host.id,
         apps=tuple(one for one in waiting if one.service not in begun),
-        held=held,
+        held=(*held, *unread),
         others=tuple(name for name in others if name not in ours),
         packages=tuple(Package(p.name, p.current, p.new) for p in offered.system),
         migrations=offered.migrations,

@@ -157,11 +157,19 @@ def _settings(wanted: Wanted, server: Server) -> Iterator[Step]:
             f"setting {key}",
             f"~ setting {key}: set to a secret"
             if secret
-            else f"~ setting {key}: {before or '(empty)'} → {as_text(value) or '(empty)'}",
+            else f"~ setting {key}: {before or '(empty)'} → {as_text(value) or '(empty)'}"
+            + _port_too(wanted, key, value),
             _setting(key, value, wanted, server),
             "settings",
             prompts=(_secret_of(value),) if secret else (),
         )
+
+
+def _port_too(wanted: Wanted, key: str, value: Value) -> str:
+    """What to say of another port of SSH: the next session would come by the old one."""
+    if key != "security.ssh.ssh_port" or as_text(value) == str(wanted.port):
+        return ""
+    return f" (after this deploy write port = {as_text(value)} in [hosts.{wanted.host}])"
 
 
 def _setting(key: str, value: Value, wanted: Wanted, server: Server) -> tuple[str, ...]:

@@ -304,8 +304,8 @@ def ensured(
 
 # --- converging -------------------------------------------------------------------------------
 
-# Settings that say how good a password must be.
-_STRENGTH = {"admin": "security.password.admin_strength", "user": "security.password.user_strength"}
+# The setting that says how good a password must be.
+_STRENGTH = "security.password.user_strength"
 
 
 def server(wanted: Wanted, whole: Wanted) -> Server:
@@ -416,7 +416,7 @@ def unmet(steps: Sequence[Step], now: Server, kept: Kept) -> tuple[str, ...]:
                         f"{step.text}: there is no secret {name}. Add it: releve secrets set"
                     )
                 continue
-            level = now.settings.get(_STRENGTH["user"])
+            level = now.settings.get(_STRENGTH)
             number = int(level.value) if level and str(level.value).isdigit() else 1
             # YunoHost measures the passwords of apps and settings as it does those of people.
             why = passwords.too_weak(kept.get(name), number)

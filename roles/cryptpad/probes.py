@@ -112,6 +112,10 @@ def dns(service: Service, inventory: Inventory) -> tuple[Record, ...]:
     return (*address_records(service.domain, host), *address_records(sandbox(service), host))
 
 
+def _domain(sandbox_name: str) -> str:
+    return sandbox_name.partition(".")[2]
+
+
 def judge_sandbox(exit_code: int, stdout: str) -> Finding:
     """Judge `drive.py sandbox`: YunoHost does not list that domain and renews nothing for it but
     with the app's own certificate."""
@@ -127,8 +131,8 @@ def judge_sandbox(exit_code: int, stdout: str) -> Finding:
         return Finding(
             "critical",
             f"the certificate shown for {name} is refused ({wrong[:120]}): documents stay empty. "
-            "Once DNS knows the name, have YunoHost install the main domain's certificate again: "
-            "it then holds both.",
+            "Once DNS knows the name, have YunoHost make the certificate again, which then holds "
+            f"both names. On the host: yunohost domain cert install {_domain(name)} --force",
         )
     if days < DAYS:
         return Finding("warning", f"the certificate for {name} ends in {days} days")

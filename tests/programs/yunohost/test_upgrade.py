@@ -441,6 +441,15 @@ def test_a_mistake_in_the_inventory_is_told_before_anything_is_upgraded(world: W
     assert world.version("wordpress") == "6.1.9~ynh1"
 
 
+def test_a_source_that_is_gone_holds_back_its_own_app(world: World) -> None:
+    source = "https://git.elsewhere.example/gone_ynh"
+    world.file.write_text(f'{INVENTORY}\n[services.pad.app]\nsource = "{source}"\n')
+    world.offer(wordpress="6.2~ynh1")
+    (found,) = upgrade.look(world.file, host="monts")
+    assert [app.service for app in found.apps] == ["site"]
+    assert f"held back: pad: {source} cannot be read: " in plan([found])
+
+
 def test_one_host_that_says_nothing_leaves_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -616,6 +616,9 @@ def test_what_to_type_is_said_whole() -> None:
     assert f"{ynh.AS_APP} nextcloud__2 {{php}} {{install_dir}}/occ upgrade" in waits.message
     never = nextcloud.judge_state("nextcloud__2", 0, json.dumps({**CLOUD, "jobs_age_s": None}))
     assert "/etc/cron.d/nextcloud__2" in never.message
+    box = {"name": "sandbox.pad.example", "addresses": ["192.0.2.1"], "tls": "expired", "days": 0}
+    refused = cryptpad.judge_sandbox(0, json.dumps(box))
+    assert "yunohost domain cert install pad.example --force" in refused.message
 
 
 def test_an_app_that_cannot_be_there_twice_is_told_beforehand() -> None:

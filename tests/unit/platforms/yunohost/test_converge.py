@@ -632,6 +632,21 @@ def test_an_app_that_cannot_be_saved_is_named(tmp_path: Path) -> None:
     assert said.startswith("services.site: wordpress has no backup script")
 
 
+def test_another_port_of_ssh_is_to_be_written_down_twice(tmp_path: Path) -> None:
+    document = copy.deepcopy(BASE)
+    key = "security.ssh.ssh_port"
+    document["hosts"]["monts"]["yunohost"] = {"settings": {key: 2222}}
+    state = usual()
+    state.settings[key] = "22"
+    want = wanted_of(loaded(tmp_path, document))
+    (text,) = [s.text for s in converge(want, state.read()) if key in s.name]
+    assert text.endswith("22 → 2222 (after this deploy write port = 2222 in [hosts.monts])")
+    document["hosts"]["monts"]["port"] = 2222
+    want = wanted_of(loaded(tmp_path, document))
+    (text,) = [s.text for s in converge(want, state.read()) if key in s.name]
+    assert text.endswith("22 → 2222")
+
+
 @pytest.mark.parametrize("sound", [True, False])
 def test_an_app_of_which_the_catalog_doubts_is_installed_knowingly(
     tmp_path: Path, sound: bool
