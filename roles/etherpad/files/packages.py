@@ -64,6 +64,17 @@ def wanted(lock: Mapping[str, Any], *, itself: bool) -> Iterator[tuple[str, str,
         yield place, name, one["version"], base64.b64decode(one["integrity"][7:]).hex()
 
 
+def commands(lock: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(link, target) below the folder: the programs of packages, as npm lays them into .bin.
+    Etherpad starts the npm that lies there to learn its plugins."""
+    for place, one in lock["packages"].items():
+        folder, inside, _ = place.rpartition("node_modules/")
+        for name, path in one.get("bin", {}).items() if inside else ():
+            if "/" in name or name.startswith(".") or ".." in PurePosixPath(path).parts:
+                raise NotThereError(f"the lock wants a command {name} at {path}")
+            yield f"{folder}node_modules/.bin/{name}", f"{place}/{path}"
+
+
 def address(base: str, name: str, version: str) -> str:
     """Where a registry keeps the archive."""
     return f"{base.rstrip('/')}/{name}/-/{name.rpartition('/')[2]}-{version}.tgz"
@@ -171,6 +182,11 @@ def main(lock_file: str, below: str) -> int:
             except BaseException:
                 several.shutdown(cancel_futures=True)
                 raise
+        for link, target in commands(lock):
+            (folder / target).chmod(0o755)
+            (folder / link).parent.mkdir(parents=True, exist_ok=True)
+            (folder / link).unlink(missing_ok=True)
+            (folder / link).symlink_to(os.path.relpath(folder / target, (folder / link).parent))
     except (NotThereError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -123,6 +123,15 @@ def test_everything_is_where_the_lock_says_without_links(
     assert not os.access(src / "package.json", os.X_OK)
 
 
+def test_commands_of_packages_are_where_npm_would_lay_them(
+    registry: Registry, tmp_path: Path
+) -> None:
+    bring(registry, tmp_path, lock(bin={"part": "deep/part.js"}))
+    command = tmp_path / "src/node_modules/.bin/part"
+    assert str(command.readlink()) == "../@a/part/deep/part.js"
+    assert os.access(command, os.X_OK)
+
+
 def test_a_package_that_is_there_and_what_is_cached_are_not_fetched(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -147,6 +156,8 @@ def test_a_package_that_is_there_and_what_is_cached_are_not_fetched(
         (lock(integrity="sha1-x"), "no checksum"),
         (lock(place="node_modules/../../../out"), "wants a package at"),
         (lock(place="/out"), "wants a package at"),
+        (lock(bin={"../../../out": "deep/part.js"}), "wants a command"),
+        (lock(bin={"part": "../../../../out"}), "wants a command"),
         ("{", "Expecting"),
     ],
 )
