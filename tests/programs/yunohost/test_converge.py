@@ -32,6 +32,7 @@ from platforms.yunohost.converge import (
 from platforms.yunohost.drift import differences, picture
 from platforms.yunohost.server import QUESTIONS, Question, Server, panel_question, read
 from platforms.yunohost.wanted import Wanted, wanted, wanted_app
+from roles.mail.settings import MailSettings
 from tools.toml import dumps
 
 ROOT = Path(__file__).parents[3]
@@ -199,8 +200,9 @@ DOCUMENT: dict[str, Any] = {
 
 
 def wanted_from(file: Path) -> Wanted:
-    inventory: Inventory = load(file, {"app": Settings})
-    return wanted(inventory, "monts", [wanted_app(s) for s in inventory.services_on("monts")])
+    inventory: Inventory = load(file, {"app": Settings, "mail": MailSettings})
+    apps = [s for s in inventory.services_on("monts") if s.role == "app"]
+    return wanted(inventory, "monts", [wanted_app(service) for service in apps])
 
 
 def written(folder: Path, document: dict[str, Any]) -> Wanted:
