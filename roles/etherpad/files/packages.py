@@ -2,7 +2,8 @@
 """packages.py LOCK FOLDER: put what a package-lock.json names where it says, below FOLDER.
 
 What `npm ci --ignore-scripts` would do, without npm: on Debian that is 400 packages, which take
-longer to install than all of this. Each archive comes from the registry that npm would ask, and
+longer to install than all of this. Each archive comes from the registry that npm would ask (the
+one that this machine is told to use, else the one that Debian's package of npm names), and
 counts only when it has the checksum of the lock. Nothing that is downloaded is run. FOLDER may hold
 the package itself already (it has a package.json); otherwise it comes from the registry as well.
 Ends with 1 and one line on stderr when anything is not as it must be.
@@ -18,36 +19,61 @@ import json
 import os
 import re
 import ssl
+import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-DEFAULT = "https://registry.npmjs.org/"
 CONNECTIONS = 8
 TIMEOUT = 60.0  # seconds without a byte
 LARGEST = 200_000_000  # bytes of one archive, and of what is in it
+_OPEN = "exec dpkg-deb --extract ./npm_*.deb npm"
+_NAMED = re.compile(r"define\('registry',.{0,200}?default: ['`\"](https://[^'`\"]+)", re.DOTALL)
 _local = threading.local()
+_asking = threading.Lock()
 
 
 class NotThereError(Exception):
     """Says which package could not be had, and why."""
 
 
-def registry(environment: Mapping[str, str], files: Iterable[str]) -> str:
-    """The registry that npm would ask. `files`: the texts of npmrc files, nearest first."""
+def registry(environment: Mapping[str, str], files: Iterable[str]) -> str | None:
+    """The registry that this machine is told to use, None when nobody said. `files`: the texts of
+    npmrc files, nearest first."""
     if named := environment.get("npm_config_registry"):
         return named
     for text in files:
         if match := re.search(r"^\s*registry\s*=\s*(\S+)\s*$", text, re.MULTILINE):
             return match[1]
-    return DEFAULT
+    return None
+
+
+def npms_own() -> str:
+    """The registry that npm asks when nobody says another: what its package in Debian names. The
+    package is fetched (0.7 MB) and not installed. Raise NotThereError."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for argv in (["apt-get", "-q", "download", "npm"], ["sh", "-c", _OPEN]):
+                subprocess.run(argv, cwd=folder, check=True, capture_output=True, timeout=TIMEOUT)
+        except subprocess.SubprocessError as error:
+            said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+            raise NotThereError(
+                "no registry of npm packages is named on this machine, and Debian's package of "
+                f"npm, which names one, could not be had: {said or error}"
+            ) from None
+        for file in Path(folder, "npm").rglob("definitions.js"):
+            if match := _NAMED.search(file.read_text(errors="replace")):
+                return match[1]
+    raise NotThereError("Debian's package of npm names no registry where it is looked for")
 
 
 def wanted(lock: Mapping[str, Any], *, itself: bool) -> Iterator[tuple[str, str, str, str]]:
@@ -118,13 +144,15 @@ def _connect(parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
     return made
 
 
-def archive(url: str, digest: str, cache: Path | None) -> bytes:
-    """The archive with this SHA-512 (hexadecimal), kept in the folder `cache` if there is one."""
-    kept = cache / digest if cache else None
+def archive(where: Callable[[], str], digest: str, below: Path | None) -> bytes:
+    """The archive with this SHA-512 (hexadecimal), kept in the folder `below` if there is one.
+    `where` says its address, and is asked only when it is not there yet."""
+    kept = below / digest if below else None
     if kept and kept.exists():
         data = kept.read_bytes()
         if hashlib.sha512(data).hexdigest() == digest:
             return data
+    url = where()
     data = download(url)
     if hashlib.sha512(data).hexdigest() != digest:
         raise NotThereError(f"{url} is not what the lock expects: its checksum is another")
@@ -159,16 +187,24 @@ def main(lock_file: str, below: str) -> int:
     """Do it all. Return the exit code."""
     folder = Path(below)
     texts = [f.read_text() for f in (Path.home() / ".npmrc", Path("/etc/npmrc")) if f.exists()]
-    base = registry(os.environ, texts)
-    kept = os.environ.get("npm_config_cache")  # noqa: SIM112 - as npm spells it
-    cache = Path(kept) / "releve" if kept else None
-    if cache:
-        cache.mkdir(parents=True, exist_ok=True)
+    folder_of_npm = os.environ.get("npm_config_cache")  # noqa: SIM112 - as npm spells it
+    kept = Path(folder_of_npm) / "releve" if folder_of_npm else None
+    if kept:
+        kept.mkdir(parents=True, exist_ok=True)
+
+    @cache
+    def base() -> str:
+        return registry(os.environ, texts) or npms_own()
 
     def bring(one: tuple[str, str, str, str]) -> None:
         place, name, version, digest = one
+
+        def where() -> str:
+            with _asking:  # who is first finds out for all
+                return address(base(), name, version)
+
         try:
-            unpack(archive(address(base, name, version), digest, cache), folder / place)
+            unpack(archive(where, digest, kept), folder / place)
         except (OSError, http.client.HTTPException, tarfile.TarError, EOFError) as error:
             raise NotThereError(f"{name} {version} could not be had: {error}") from error
 

@@ -93,7 +93,7 @@ def lock(part: bytes = PART, place: str = "node_modules/@a/part", **more: object
     )
 
 
-def bring(registry: Registry, tmp_path: Path, text: str, code: int = 0) -> str:
+def bring(registry: Registry, tmp_path: Path, text: str, code: int = 0, **more: str | None) -> str:
     file = tmp_path / "lock.json"
     file.write_text(text)
     (tmp_path / "src").mkdir(exist_ok=True)
@@ -101,8 +101,9 @@ def bring(registry: Registry, tmp_path: Path, text: str, code: int = 0) -> str:
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(tmp_path), "no_proxy": "*",
         "npm_config_registry": f"http://127.0.0.1:{port}/x/",
-        "npm_config_cache": str(tmp_path / "cache"),
+        "npm_config_cache": str(tmp_path / "cache"), **more,
     }  # fmt: skip
+    environment = {name: text for name, text in environment.items() if text is not None}
     argv = [sys.executable, "-IS", str(PROGRAM), str(file), str(tmp_path / "src")]
     done = subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == code, done.stderr
@@ -192,3 +193,17 @@ def test_only_versions_that_can_be_started_are_accepted(version: str, fits: bool
     except ValidationError:
         accepted = False
     assert accepted == fits
+
+
+def test_where_nobody_names_a_registry_debians_npm_is_asked(
+    registry: Registry, tmp_path: Path
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    apt = programs / "apt-get"
+    apt.write_text("#!/bin/sh\necho 'E: Unable to locate package npm' >&2\nexit 100\n")
+    apt.chmod(0o755)
+    said = bring(registry, tmp_path, lock(), 1, npm_config_registry=None, PATH=str(programs))
+    assert "no registry of npm packages is named on this machine" in said
+    assert "Unable to locate package npm" in said
+    assert registry.asked == []
