@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,44 @@ if TYPE_CHECKING:
 
 _name = click.option("--name", default="lab", show_default=True, help="Which lab.")
 _DEFAULT = Path("inventories/lab.toml")
+_UNITS = {"M": 1024**2, "G": 1024**3}
+_LEAST, _MOST = 64 * _UNITS["M"], 1024 * _UNITS["G"]  # less does not boot
 
 
 def _lab(name: str) -> Lab:
     from lab import Lab
 
     return Lab(name, progress=lambda text: click.echo(f"lab: {text}", err=True))
+
+
+def size(text: str) -> int:
+    """Given "500M" or "2G", return the bytes (of 1024). Raise ValueError for all that is no disk
+    of a lab host: 64M to 1024G."""
+    if match := re.fullmatch(r"([0-9]{1,7})([MG])", text):
+        number = int(match[1]) * _UNITS[match[2]]
+        if _LEAST <= number <= _MOST:
+            return number
+    raise ValueError(
+        f"{text!r} is not the size of a disk: give a whole number with M or G behind it, from 64M "
+        "to 1024G, such as 500M or 2G"
+    )
+
+
+def _size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    try:
+        return None if text is None else size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _shown(number: int) -> str:
+    unit = "G" if number % _UNITS["G"] == 0 else "M"
+    return f"{number // _UNITS[unit]}{unit}"
+
+
+def _again(name: str, *verb: str) -> str:
+    """The command of this lab that people can copy."""
+    return words.line(("releve", "lab", *verb, *(() if name == "lab" else ("--name", name))))
 
 
 @click.group(short_help="Throwaway hosts on this machine.")
@@ -34,14 +67,15 @@ def lab() -> None:
 @click.argument("file", type=click.Path(path_type=Path), default=_DEFAULT)
 @click.option("--host", "hosts", multiple=True, help="Only this host; may be repeated.")
 @click.option("--release", default="bookworm", show_default=True, help="Of new hosts.")
+@click.option("--disk", metavar="SIZE", callback=_size, help="What new hosts can fill: 500M, 2G.")
 @_name
-def up(file: Path, hosts: tuple[str, ...], release: str, name: str) -> None:
+def up(file: Path, hosts: tuple[str, ...], release: str, disk: int | None, name: str) -> None:
     """Boot the hosts of the inventory FILE (inventories/lab.toml) and write the inventory that
     every other verb can use with them. Repeatable."""
     import roles
 
     chosen = _lab(name)
-    chosen.up(roles.load(file), hosts or None, release=release)
+    chosen.up(roles.load(file), hosts or None, release=release, disk=disk)
     click.echo(f"The lab {name} is up. Its inventory and its key:")
     click.echo(f"  {chosen.inventory_file}")
     click.echo(f"  export RELEVE_SSH_KEY={chosen.key_file} RELEVE_IDENTITY={chosen.key_file}")
@@ -73,6 +107,8 @@ def status() -> None:
         for host, facts in _lab(name).status().items():
             state = "on" if facts["running"] else "off"
             extra = [f"{facts['datacenter']}"] if facts["datacenter"] else []
+            disk = facts["disk"]
+            extra += [f"disk {_shown(disk)}"] if isinstance(disk, int) else []
             extra += [f"delay {facts['delay']:g} ms"] if facts["delay"] else []
             extra += [f"loss {facts['loss']:g} %"] if facts["loss"] else []
             extra += ["cable cut"] if facts["cut"] else []
@@ -110,3 +146,55 @@ def destroy(host: str, name: str) -> None:
     """Lose HOST for good, with all that is on its disk. `releve lab up` makes a blank one."""
     _lab(name).destroy(host)
     click.echo(f"{host} and its disk are gone.")
+
+
+@lab.command(short_help="Make a datacenter far away.")
+@click.argument("datacenter")
+@click.argument("milliseconds", metavar="MS", type=float)
+@_name
+def delay(datacenter: str, milliseconds: float, name: str) -> None:
+    """Make each round trip between DATACENTER and all that is outside of it, this machine
+    included, last MS milliseconds longer; 0 ends it. Hosts that boot later are as far."""
+    by = _lab(name).delay(datacenter, milliseconds)
+    if not milliseconds:
+        click.echo(f"{datacenter} is as near as before.")
+        return
+    click.echo(
+        f"Each round trip to and from {datacenter} takes {milliseconds:g} ms more (by {by}). "
+        f"To end it: {_again(name, 'delay', datacenter, '0')}"
+    )
+
+
+@lab.command(short_help="Lose packets of a host.")
+@click.argument("host")
+@click.argument("percent", type=float)
+@_name
+def loss(host: str, percent: float, name: str) -> None:
+    """Lose PERCENT of the packets to HOST, and of those from it; 0 ends it. So does switching
+    the host off and on."""
+    _lab(name).loss(host, percent)
+    if not percent:
+        click.echo(f"{host} loses no packets.")
+        return
+    click.echo(
+        f"{host} loses {percent:g} % of its packets, each way. To end it: "
+        f"{_again(name, 'mend', host)}"
+    )
+
+
+@lab.command(short_help="Unplug a host's network cable.")
+@click.argument("host")
+@_name
+def cut(host: str, name: str) -> None:
+    """Unplug the network cable of HOST. It stays on, and nobody reaches it."""
+    _lab(name).cut(host)
+    click.echo(f"The cable of {host} is unplugged. To plug it in: {_again(name, 'mend', host)}")
+
+
+@lab.command(short_help="End cut and loss.")
+@click.argument("host")
+@_name
+def mend(host: str, name: str) -> None:
+    """Plug the network cable of HOST in again, and lose no more of its packets."""
+    _lab(name).mend(host)
+    click.echo(f"The cable of {host} is plugged in, and it loses no packets.")

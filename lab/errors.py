@@ -13,6 +13,12 @@ class Unknown(LabError):
     exit_code = 64
 
 
+class Impossible(LabError):
+    """A number that cannot be."""
+
+    exit_code = 64
+
+
 class Busy(LabError):
     """Another process holds the lock."""
 

@@ -26,7 +26,7 @@ from inventories import load
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
 from lab import disks, images, inet, keys, network, processes, settings, state
-from lab.errors import Busy, LabError, NotAllowed, Unknown
+from lab.errors import Busy, Impossible, LabError, NotAllowed, Unknown
 from lab.host import Machine
 from lab.inventory import TSIG_SECRET, Place, inside, to_boot, zones
 from lab.locks import alone
@@ -264,7 +264,7 @@ class Lab:
     def _plug(self, host_id: str, *, connected: bool) -> None:
         with self._alone():
             current = self._state()
-            host = self._known(current, host_id)
+            host = self._on(current, host_id)
             host.cut = not connected
             if connected:
                 host.loss = 0.0
@@ -273,23 +273,30 @@ class Lab:
             self._network(current).lose(self._losses(current))
 
     def loss(self, host_id: str, percent: float) -> None:
-        """Lose this share of the packets to and from a host (0 to 100)."""
-        if not 0 <= percent <= 100:
-            raise LabError(f"A loss of {percent} per cent is not possible: give 0 to 100")
+        """Lose this share of the packets to and from a host (0, or 0.01 to 100)."""
+        if percent != 0 and not 0.01 <= percent <= 100:
+            raise Impossible(
+                f"A loss of {percent:g} per cent is not possible: give 0, or 0.01 to 100"
+            )
         with self._alone():
             current = self._state()
-            self._known(current, host_id).loss = percent
+            self._on(current, host_id).loss = percent
             self._save(current)
             self._network(current).lose(self._losses(current))
 
     def delay(self, datacenter: str, milliseconds: float) -> str:
         """Make each round trip between a datacenter and everything outside it, this machine
-        included, last this much longer; 0 ends it. Return who does it: "netem" or "forwarder"."""
+        included, last this much longer, at most a minute; 0 ends it. Return who does it: "netem",
+        "forwarder" or "nobody"."""
+        if not 0 <= milliseconds <= 60_000:
+            raise Impossible(f"A delay of {milliseconds:g} ms is not possible: give 0 to 60000")
         with self._alone():
             current = self._state()
             if datacenter not in current.links:
                 known = ", ".join(sorted(current.links)) or "none yet"
-                raise LabError(f"No host is in the datacenter {datacenter}. There are: {known}")
+                raise Unknown(f"No host is in the datacenter {datacenter}. There are: {known}")
+            if not self._network(current).claimed():
+                raise LabError(f"The lab {self.name} is off. Bring it up: releve lab up")
             current.delays[datacenter] = milliseconds
             self._save(current)
             return self._network(current).delay(current.link(datacenter), milliseconds)
@@ -297,7 +304,8 @@ class Lab:
     # --- looking and speaking ---------------------------------------------------------------
 
     def status(self) -> dict[str, dict[str, object]]:
-        """By host: address, datacenter, release, whether it runs. Empty when there is no lab."""
+        """By host: address, datacenter, release, whether it runs, its disk's limit in bytes, what
+        is wrong with its network. Empty when there is no lab."""
         current = self._found()
         if current is None:
             return {}
@@ -307,6 +315,7 @@ class Lab:
                 "datacenter": host.datacenter,
                 "image": host.images[-1].rpartition("-")[0],
                 "running": self._machine(current, name).running(),
+                "disk": host.disk,
                 "cut": host.cut,
                 "loss": host.loss,
                 "delay": current.delays.get(host.datacenter, 0),
@@ -353,10 +362,6 @@ class Lab:
     def dns_key(self) -> dns.Key:
         """The TSIG key that may change the lab's zones."""
         return dns.Key(inet.KEY, self._tsig())
-
-    def root_of(self, host_id: str) -> Path:
-        """A host's disk as this machine sees it while the host runs: to look, not to touch."""
-        return self._machine(self._state(), host_id).disk.root
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -405,6 +410,13 @@ class Lab:
         if host is None or host.gone:
             there = ", ".join(sorted(n for n, h in current.hosts.items() if not h.gone))
             raise Unknown(f"The lab {self.name} has no host {host_id}. There are: {there}")
+        return host
+
+    def _on(self, current: state.LabState, host_id: str) -> state.HostState:
+        """The host, whose cable can be touched: one that is switched on gets a whole one."""
+        host = self._known(current, host_id)
+        if not self._machine(current, host_id).running():
+            raise LabError(f"{host_id} is off. Bring it up first: releve lab up")
         return host
 
     def _network(self, current: state.LabState) -> Network:
