@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import roles
+from inventories import load
 from inventories.model import Inventory
 from inventories.secrets import Secrets
 from lab import Lab, LabError
 from lab.inventory import TSIG_SECRET
+from tests.lab.house import REPO, releve, start
 from tools import dns
 from tools.ssh import SshError
 
 pytestmark = pytest.mark.lab
-
-REPO = Path(__file__).resolve().parents[2]
 
 
 def atelier(*hosts: str) -> Inventory:
@@ -37,6 +41,7 @@ def atelier(*hosts: str) -> Inventory:
                     "address": "192.0.2.1",
                     "provider": "a hoster",
                     "datacenter": host[0].upper(),
+                    "roles": ["repository"] if host == hosts[-1] else [],
                 }
                 for host in hosts
             },
@@ -45,7 +50,7 @@ def atelier(*hosts: str) -> Inventory:
                     "url": "ssh-append://releve@coffre.depot.example/atelier",
                     "host": hosts[-1],
                     "provider": "a hoster",
-                    "datacenter": "B",
+                    "datacenter": hosts[-1][0].upper(),
                 }
             },
             "domains": {"atelier.example": {"dns": "manual"}},
@@ -67,6 +72,14 @@ def say(lab: Lab, host: str, *argv: str, timeout: float = 60.0) -> str:
 def booted(lab: Lab, host: str) -> str:
     """When its first process started (proc(5), field 22): the kernel's own boot id is shared."""
     return say(lab, host, "cat", "/proc/1/stat").rpartition(")")[2].split()[19]
+
+
+def lines_of(status: str, lab: Lab) -> dict[str, str]:
+    """What `releve lab status` says of each host of a lab."""
+    _, _, rest = status.partition(f"{lab.name}:\n")
+    mine = re.match(r"(  .*\n)*", rest)
+    assert mine, status
+    return {line.split()[0]: line.strip() for line in mine[0].splitlines()}
 
 
 def round_trip(lab: Lab, source: str, target: str) -> float:
@@ -178,40 +191,85 @@ def test_downloaded_packages_are_shared(lab: Lab) -> None:
 
 def test_delay_is_between_datacenters_only(lab: Lab) -> None:
     try:
-        assert lab.delay("B", 40) in ("netem", "forwarder")
+        said = releve("lab", "delay", "B", "40", "--name", lab.name)
+        assert re.search(r"40 ms more \(by (netem|forwarder)\)", said)
         assert 40 <= round_trip(lab, "a1", "b1") < 60
         assert round_trip(lab, "a1", "a2") < 20
         # Large packets pass, both ways, and are what they were.
         data = os.urandom(8_000_000)
         assert lab.run("b1", ["tee", "/tmp/data"], stdin=data, timeout=60).stdout == data
+        shown = lines_of(releve("lab", "status"), lab)
+        assert "delay 40 ms" in shown["b1"]
+        assert "delay" not in shown["a1"]
     finally:
-        lab.delay("B", 0)
+        ended = releve("lab", "delay", "B", "0", "--name", lab.name)
+    assert said.endswith(f"To end it: releve lab delay B 0 --name {lab.name}\n")
+    assert ended == "B is as near as before.\n"
     assert round_trip(lab, "a1", "b1") < 20
+    said = releve("lab", "delay", "C", "40", "--name", lab.name, code=64)
+    assert said == "releve: No host is in the datacenter C. There are: A, B\n"
+    for impossible in (-1.0, 60_001.0, float("inf"), float("nan")):
+        with pytest.raises(LabError, match="not possible: give 0 to 60000"):
+            lab.delay("B", impossible)
+    said = releve("lab", "delay", "B", "60001", "--name", lab.name, code=64)
+    assert said == "releve: A delay of 60001 ms is not possible: give 0 to 60000\n"
+    assert lab.status()["b1"]["delay"] == 0
 
 
 def test_a_cut_cable_and_lost_packets(lab: Lab) -> None:
-    lab.cut("b1")
+    said = releve("lab", "cut", "b1", "--name", lab.name)
+    assert said.endswith(f"To plug it in: releve lab mend b1 --name {lab.name}\n")
     with pytest.raises(SshError):
         lab.run("b1", ["true"])
-    lab.mend("b1")
+    assert "cable cut" in lines_of(releve("lab", "status"), lab)["b1"]
+    releve("lab", "mend", "b1", "--name", lab.name)
     assert say(lab, "b1", "echo", "back") == "back"
-    lab.loss("b1", 50)
+    releve("lab", "loss", "b1", "50", "--name", lab.name)
     said = lab.run("a1", ["ping", "-4", "-n", "-q", "-c60", "-i0.01", "-W1", "b1.lab.internal"],
                    check=False).stdout.decode()  # fmt: skip
+    shown = lines_of(releve("lab", "status"), lab)["b1"]
     lab.mend("b1")
+    assert "loss 50 %" in shown
     lost = re.search(r"([0-9.]+)% packet loss", said)
     assert lost, said
     assert 40 < float(lost[1]) < 98  # half of the requests, half of the answers: 75
+    for impossible in (-1.0, 0.001, 101.0, float("nan")):
+        with pytest.raises(LabError, match=r"not possible: give 0, or 0\.01 to 100"):
+            lab.loss("b1", impossible)
+    said = releve("lab", "cut", "c1", "--name", lab.name, code=64)
+    assert "has no host c1. There are: a1, a2, b1, inet" in said
+    shown = lines_of(releve("lab", "status"), lab)["b1"]
+    assert "cut" not in shown
+    assert "loss" not in shown
 
 
-def test_a_disk_has_the_size_it_was_given(lab: Lab) -> None:
-    lab.blank("a4", datacenter="A", disk=64_000_000)
-    result = lab.run(
-        "a4", ["dd", "if=/dev/zero", "of=/root/big", "bs=1M", "count=100"], check=False
-    )
-    assert result.exit_code != 0
-    assert b"No space left" in result.stderr
-    lab.destroy("a4")
+def test_a_host_of_a_given_size_comes_and_goes_by_the_verbs(lab: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "atelier.toml"
+    load.dump(atelier("a1", "a2", "a4", "b1"), file)
+    named = ("--name", lab.name)
+    said = releve("lab", "up", file, "--host", "a4", "--disk", "64", *named, code=64)
+    assert "'64' is not the size of a disk: give a whole number with M or G" in said
+    started = booted(lab, "a1")
+    said = releve("lab", "up", file, "--host", "a4", "--disk", "64M", *named)
+    assert "booting a4" in said
+    assert f"RELEVE_SSH_KEY={lab.key_file} " in said
+    assert roles.load(lab.inventory_file).hosts["a4"].host_key == lab.host("a4").host_key
+    assert booted(lab, "a1") == started
+    assert lines_of(releve("lab", "status"), lab)["a4"].split()[:2] == ["a4", "on"]
+    assert "disk 64M" in lines_of(releve("lab", "status"), lab)["a4"]
+
+    fill = ("dd", "if=/dev/zero", "of=/root/big file", "bs=1M", "count=100")
+    assert "No space left" in releve("lab", "ssh", *named, "a4", "--", *fill, code=1)
+    # Each word stays one word, and the exit code is that of the command.
+    lister = ("sh", "-c", "ls /root; exit 7")
+    assert releve("lab", "ssh", *named, "a4", "--", *lister, code=7) == "big file\n"
+
+    lab.crash("a4")
+    assert lines_of(releve("lab", "status"), lab)["a4"].split()[:2] == ["a4", "off"]
+    assert "a4 is off" in releve("lab", "cut", "a4", *named, code=1)
+    assert releve("lab", "destroy", "a4", *named) == "a4 and its disk are gone.\n"
+    assert "a4" not in lines_of(releve("lab", "status"), lab)
+    assert not (lab.folder / "hosts/a4").exists()
 
 
 def test_freeze_and_reset(lab: Lab) -> None:
@@ -253,6 +311,8 @@ def traces(lab_id: str, folder: Path) -> list[str]:
 
 _DRIVE = """
 import sys
+import roles
+from inventories import load
 from inventories.model import Inventory
 from lab import Lab
 # In one piece: hosts boot side by side.
@@ -273,26 +333,13 @@ def killed(make_lab: Callable[[], Lab]) -> Iterator[Lab]:
     lab.down()
 
 
-@pytest.mark.parametrize("moment", ["booting inet", "all up"])
-def test_killed_midway_up_repairs_and_down_leaves_nothing(
-    lab: Lab, killed: Lab, moment: str
-) -> None:
+def test_killed_midway_up_repairs_and_down_leaves_nothing(lab: Lab, killed: Lab) -> None:
     inventory = atelier("a1", "b1")
     driver = subprocess.Popen(
         [sys.executable, "-c", _DRIVE, killed.name, inventory.model_dump_json(by_alias=True)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPO,
     )  # fmt: skip
-    assert driver.stdout is not None
-    said: list[str] = []
-    for line in driver.stdout:
-        said.append(line)
-        if line.strip() == moment:
-            break
-    else:
-        pytest.fail(f"ended before {moment!r}: {''.join(said)}")
-    time.sleep(0.05)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    kill_after("all up", driver)
     lab_id = killed._state().id
     assert traces(lab_id, killed.folder)
 
@@ -304,6 +351,213 @@ def test_killed_midway_up_repairs_and_down_leaves_nothing(
     killed.down()
     assert traces(lab_id, killed.folder) == []
     assert say(lab, "a1", "hostname") == "a1"
+
+
+def kill_after(words: str, process: subprocess.Popen[str]) -> None:
+    """Kill the process and its group's programs once it has said these words in a line."""
+    assert process.stdout is not None
+    said: list[str] = []
+    for line in process.stdout:
+        said.append(line)
+        if words in line:
+            break
+    else:
+        pytest.fail(f"ended before {words!r}: {''.join(said)}")
+    time.sleep(0.05)
+    if os.getpgid(process.pid) == process.pid:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+# A machine of its own as far as a lab can see: other interfaces, rules, settings and processes,
+# so that all of them can be compared, whatever other labs do meanwhile. Images are the real ones.
+# All of it ends when its first process does, and that one when nobody holds its stdin.
+_MACHINE = """
+root=$1 labs=$2; shift 2
+# What we would hold on to when other labs let go of it.
+umount --lazy --recursive /run/netns 2>/dev/null || true
+sed -n "s|^[^ ]* \\($labs/[^ ]*\\) .*|\\1|p" /proc/self/mounts | sort -r | xargs -r umount --lazy
+mkdir -p "$root/images" "$root/cgroup" /run/netns /run/systemd
+for image; do
+    mkdir "$root/images/${image##*/}"
+    mount --bind "$image" "$root/images/${image##*/}"
+done
+mount --rbind /sys/fs/cgroup "$root/cgroup"
+umount --lazy /sys
+mount -t sysfs sysfs /sys
+mount --move "$root/cgroup" /sys/fs/cgroup
+mount -t tmpfs tmpfs /run/netns
+mount -t tmpfs tmpfs /run/systemd  # the real machine's systemd knows processes by other numbers
+echo 0 >/proc/sys/net/ipv4/ip_forward
+echo 128 >"$root/instances"
+mount --bind "$root/instances" /proc/sys/fs/inotify/max_user_instances
+ip link set lo up
+ip link add rlx0 type veth peer name rlx1
+ip addr add 10.213.1.1/24 dev rlx0
+ip link set rlx0 up
+ip link set rlx1 up
+nft -f - <<RULES
+table ip releve_lab_mine {
+  chain postrouting {
+    type nat hook postrouting priority 100
+    ip saddr 10.213.1.0/24 masquerade
+  }
+}
+table bridge loss {
+  chain forward {
+    type filter hook forward priority 0
+    iifname "h10" accept
+  }
+}
+RULES
+echo ready
+trap '' CHLD
+exec cat
+"""
+
+_LOOK = r"""
+import json, subprocess
+from pathlib import Path
+def say(*argv):
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+def read(file):
+    try: return file.read_text().strip()
+    except OSError: return None
+processes = {}
+for folder in Path("/proc").glob("[0-9]*"):
+    try: processes[folder.name] = (folder / "cmdline").read_text().replace("\0", " ")
+    except OSError: pass
+sys = Path("/proc/sys")
+files = [sys / "net/ipv4/ip_forward", *(sys / "fs/inotify").iterdir()]
+files += [f for v in "46" for f in (sys / f"net/ipv{v}/conf").glob("*/*")]
+files += (sys / "net/bridge").glob("*")
+print(json.dumps({
+    "interfaces": say("ip", "-br", "link"),
+    "addresses": say("ip", "-4", "-br", "addr"),
+    "routes": say("ip", "-4", "route", "show", "table", "all"),
+    "rules": say("nft", "list", "ruleset"),
+    "namespaces": say("ip", "netns"),
+    "mounts": read(Path("/proc/self/mounts")).splitlines(),
+    "processes": {pid: argv for pid, argv in processes.items() if argv and LOOK not in argv},
+    "settings": {str(f.relative_to(sys)): read(f) for f in files},
+}))
+"""
+
+
+class Apart:
+    """A machine as `_MACHINE` makes it. Its labs are in `folder`."""
+
+    def __init__(self, holder: int, folder: Path) -> None:
+        self.folder = folder
+        self.within = ("nsenter", f"--target={holder}", "--net", "--mount", "--pid",
+                       f"--wd={REPO}", "env", f"RELEVE_LAB={folder}")  # fmt: skip
+
+    def python(self, script: str) -> str:
+        argv = (*self.within, sys.executable, "-c", script)
+        return subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    def look(self) -> Any:
+        """All that a lab could touch there; without the process that looks."""
+        return json.loads(self.python(f"LOOK = 'those who look'\n{_LOOK}"))
+
+    def releve(self, *words: object) -> str:
+        with start(*words, within=self.within) as process:
+            said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        return said
+
+
+@pytest.fixture
+def apart(lab: Lab) -> Iterator[Apart]:
+    folder = lab.folder / "apart"
+    folder.mkdir()
+    images = sorted({image for host in lab._state().hosts.values() for image in host.images})
+    holder = subprocess.Popen(
+        ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+         "sh", "-euc", _MACHINE, "machine", str(folder), str(lab.root),
+         *(str(lab.root / "images" / image) for image in images)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "ready\n"
+        (first,) = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
+        yield Apart(int(first), folder)
+    finally:
+        holder.stdin.close()
+        holder.wait()
+        holder.stdout.close()
+        shutil.rmtree(folder)
+
+
+def test_a_lab_touches_nothing_that_is_not_its_own(apart: Apart, tmp_path: Path) -> None:
+    file = tmp_path / "one.toml"
+    load.dump(atelier("a1"), file)
+    (apart.folder / "labs/mine").mkdir(parents=True)
+    (apart.folder / "labs/mine/note").write_text("kept")
+    # Somebody looks into the disk of a host to be: arguments that are nearly those of the lab's.
+    root = f"--directory={apart.folder}/labs/lab/hosts/a1/root"
+    foreign = subprocess.Popen(
+        [*apart.within, sys.executable, "-c", "import time; time.sleep(600)", "systemd-nspawn",
+         f"{root}/etc", f"{root}2", f"x{root}", f"{apart.folder}/labs/lab/link-11", "rl-a1"]
+    )  # fmt: skip
+    try:
+        time.sleep(0.5)
+        before = apart.look()
+        assert any("systemd-nspawn" in argv for argv in before["processes"].values())
+
+        def untouched() -> Any:
+            now = apart.look()
+            for kind in ("interfaces", "addresses", "routes", "rules", "mounts"):
+                assert [line for line in before[kind] if line not in now[kind]] == []
+            assert before["processes"].items() <= now["processes"].items()
+            assert (apart.folder / "labs/mine/note").read_text() == "kept"
+            return now
+
+        kill_after("booting inet", start("lab", "up", file, within=apart.within))
+        assert untouched()["namespaces"]
+
+        apart.releve("lab", "up", file)
+        apart.releve("lab", "delay", "A", 20)
+        now = untouched()
+        assert now["settings"]["net/ipv4/ip_forward"] == "1"
+        assert now["settings"]["fs/inotify/max_user_instances"] == "4096"
+        assert apart.releve("lab", "ssh", "a1", "hostname") == "a1\n"
+
+        assert apart.releve("lab", "down") == "The lab lab is gone.\n"
+        assert apart.releve("lab", "down") == "The lab lab is not there.\n"
+        until = time.monotonic() + 10  # disks are emptied in the background
+        while (after := apart.look()) != before and time.monotonic() < until:
+            time.sleep(0.2)
+        assert after == before
+        assert [entry.name for entry in (apart.folder / "labs").iterdir()] == ["mine"]
+        assert not (apart.folder / "settings-before.json").exists()
+    finally:
+        foreign.kill()
+        foreign.wait()
+
+
+def test_a_setting_that_somebody_changed_since_stays(apart: Apart) -> None:
+    apart.python(f"""
+from pathlib import Path
+from lab import settings
+root, kernel = Path({str(apart.folder)!r}), Path("/proc/sys")
+def now():
+    return [int((kernel / name).read_text()) for name in settings.NEEDED]
+assert now() == [0, 128]
+settings.apply(root)
+settings.apply(root)  # by another lab: what it was is still known
+assert now() == [1, 4096]
+(kernel / "fs/inotify/max_user_instances").write_text("8192")
+settings.restore(root)
+assert now() == [0, 8192], now()
+settings.apply(root)
+settings.restore(root)
+assert now() == [0, 8192], now()
+""")
 
 
 def test_only_debian_hosts_boot(lab: Lab) -> None:
