@@ -27,6 +27,7 @@ class Opened:
     """A repository that `open_repository` has opened: runs restic on it."""
 
     host: str
+    keeper: str  # "coffre (203.0.113.20)": where it lies, for messages
     url: str
     options: dict[str, str]
     password_file: Path
@@ -40,12 +41,12 @@ class Opened:
             return restic.run(argv, timeout=timeout)
         except restic.ResticError as error:
             if "wrong password" not in str(error).lower() or self.host_password_file is None:
-                raise _explained(self.host, error) from None
+                raise self._explained(error) from None
         self._add_recovery_key()
         try:
             return restic.run(argv, timeout=timeout)
         except restic.ResticError as error:
-            raise _explained(self.host, error) from None
+            raise self._explained(error) from None
 
     def _add_recovery_key(self) -> None:
         """The operators' key is not there yet: add it, with the host's own, which is in the
@@ -57,32 +58,43 @@ class Opened:
         try:
             restic.run(argv, timeout=600)
         except restic.ResticError as error:
-            raise _explained(self.host, error) from None
+            raise self._explained(error) from None
 
     def snapshots(self) -> tuple[restic.Snapshot, ...]:
         """Every snapshot, oldest first."""
         return restic.parse_snapshots(self.run("snapshots", "--json", "--no-lock"))
 
-
-def _explained(host: str, error: restic.ResticError) -> BackupError:
-    text = f"the repository of {host}: {error}"
-    low = text.lower()
-    if "already locked" in low:
-        return BusyError(f"{text}. A backup or a prune is at work on it: wait until it has ended.")
-    if "verification failed" in low and "host key" in low:
-        return UnreachableError(
-            f"{text}. The repository host showed another key than the inventory says; nothing was "
-            "sent."
+    def _explained(self, error: restic.ResticError) -> BackupError:
+        text = f"the repository of {self.host}: {error}"
+        low = text.lower()
+        if "already locked" in low:
+            return BusyError(
+                f"{text}. A backup or a prune is at work on it: wait until it has ended."
+            )
+        if "verification failed" in low and "host key" in low:
+            return UnreachableError(
+                f"{text}. The repository host showed another key than the inventory says; nothing "
+                "was sent."
+            )
+        signs = (
+            "ssh:",
+            "permission denied (",
+            "connection closed",
+            "unexpected eof",
+            "broken pipe",
         )
-    signs = ("ssh:", "permission denied (", "connection closed", "unexpected eof", "broken pipe")
-    if any(sign in low for sign in signs):
-        return UnreachableError(text)
-    if "wrong password" in low:
-        return BackupError(
-            f"{text}. The recovery password in the secrets does not open it: was the repository "
-            "made with other secrets?"
-        )
-    return BackupError(text)
+        if any(sign in low for sign in signs):
+            return UnreachableError(
+                f"{self.keeper}, which keeps the copies of {self.host}, cannot be reached, or hung "
+                f"up: {error}. The copies stay as they are. Is it switched on, and does your key "
+                "open it? Then run this again."
+            )
+        if "wrong password" in low:
+            return BackupError(
+                f"{text}. The recovery password in the secrets does not open it: was the "
+                "repository made with other secrets?"
+            )
+        return BackupError(text)
 
 
 def folder(repository: Repository) -> str:
@@ -194,6 +206,7 @@ def open_repository(inventory: Inventory, host_id: str, secrets: Secrets) -> Ite
             (place / "key").symlink_to(to.key_file.resolve())
         yield Opened(
             host_id,
+            f"{repository.host} ({to.address})",
             f"rclone:{folder(repository)}/{host_id}",
             {
                 "rclone.program": restic.rclone_program(ssh_words(to, place)),

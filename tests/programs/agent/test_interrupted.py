@@ -83,7 +83,9 @@ def restic(site: Site, *verb: str) -> str:
 
 def opened(site: Site) -> Opened:
     """The repository as operators open it: they may delete."""
-    return Opened("monts", str(site.repository), {}, site.base / "etc/releve/restic-password")
+    return Opened(
+        "monts", "coffre", str(site.repository), {}, site.base / "etc/releve/restic-password"
+    )
 
 
 def remove(site: Site, *ids: str) -> None:
