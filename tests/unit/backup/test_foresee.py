@@ -44,7 +44,7 @@ class Copies(Opened):
 
 @pytest.fixture
 def copies() -> Copies:
-    return Copies("monts", "", {}, Path())
+    return Copies("monts", "coffre", "", {}, Path())
 
 
 @pytest.mark.parametrize(
