@@ -14,7 +14,7 @@ import roles
 from inventories.access import passphrase
 from inventories.problems import InventoryError
 from platforms.yunohost import adopt as describing
-from platforms.yunohost import looking
+from platforms.yunohost import looking, remote
 from platforms.yunohost.adopt import Adopted, Facts
 from platforms.yunohost.answers import version_number
 from platforms.yunohost.converge import converge
@@ -98,9 +98,10 @@ def adopt(
         said = connection.run(looking.argv(looking.asked(questions)), timeout=_TIMEOUT)
         called = connection.run(("hostname", "-s"), check=False).stdout.decode(errors="replace")
         user = connection.target.user
-    looked = looking.answered(said.stdout.decode(errors="replace"))
-    server = read(looked, described)
-    _check(where, server, mailboxes)
+        looked = looking.answered(said.stdout.decode(errors="replace"))
+        server = read(looked, described)
+        _check(where, server, mailboxes)
+        looked = {**looked, **remote.look(connection, describing.group_questions(server))}
     facts = Facts(
         name or describing.slug(called.strip() or "server", ()),
         where.address,

@@ -17,13 +17,16 @@ from inventories import model
 from platforms.yunohost import answers, commands, defaults
 from platforms.yunohost.answers import Answer, App, Scalar, Setting
 from platforms.yunohost.converge import everybody
+from platforms.yunohost.obstacles import ADMIN_ALIASES
 from platforms.yunohost.server import (
+    ADMINS,
     ALL_USERS,
     DOMAIN_SETTINGS,
     SPECIAL_GROUPS,
     VISITORS,
     Account,
     Looked,
+    Permission,
     Question,
     Server,
     bare,
@@ -46,26 +49,61 @@ ROLE_NAMES = frozenset(
     )
 )  # fmt: skip
 
-# Timers and services that neither a Debian package nor YunoHost's own configuration brought.
-_JOBS = r"""
+# Files where things are put by hand that neither a Debian package, nor YunoHost's configuration,
+# nor an app brought: of an app's files YunoHost keeps checksums, under their paths.
+_FILES = r"""
+apps=$(sed -n 's|^checksum_\(_[^:]*\):.*|\1|p' /etc/yunohost/apps/*/settings.yml 2>/dev/null)
 cd / && comm -23 <(
-  find /etc/cron.d /var/spool/cron/crontabs /etc/systemd/system -mindepth 1 -maxdepth 1 -type f \
-    2>/dev/null | sort -u
+  { find /etc/cron.d /etc/cron.hourly /etc/cron.daily /etc/cron.weekly /etc/cron.monthly \
+      /var/spool/cron/crontabs /etc/systemd/system /etc/sudoers.d /etc/fail2ban/jail.d \
+      -mindepth 1 -maxdepth 1 -type f
+    find /etc/nginx/conf.d /etc/php/*/fpm/pool.d -mindepth 1 -maxdepth 2 -type f
+  } 2>/dev/null | sort -u
 ) <(
   { cat /var/lib/dpkg/info/*.list; sed -n 's|^ *\(/[^:]*\):.*|\1|p' /etc/yunohost/regenconf.yml; } \
     2>/dev/null | sort -u
-)
+) | while read -r file; do grep -qxF -- "${file//\//_}" <<< "$apps" || printf '%s\n' "$file"; done
 """
+
+# Databases, with the program that keeps them.
+_DATABASES = r"""
+find /var/lib/mysql -mindepth 1 -maxdepth 1 -type d -printf 'MySQL %f\n' 2>/dev/null
+! test -d /var/lib/postgresql || runuser -u postgres -- psql -AtXc \
+  "SELECT 'PostgreSQL ' || datname FROM pg_database WHERE NOT datistemplate" 2>/dev/null; :
+"""
+
+# What is set for domains, without the values: a registrar's are passwords.
+_DOMAIN_KEYS = r"""
+sed -n 's|^\([A-Za-z0-9_]*\): *[^ ].*|\1|; T; F; p' /etc/yunohost/domains/*.yml 2>/dev/null; :
+"""
+
+# Folders in which people put what YunoHost knows nothing of, and those of other programs.
+_ROOTS = (
+    "/var/www", "/opt", "/srv", "/root", "/usr/local/bin", "/usr/local/sbin", "/usr/local/lib",
+    "/usr/local/share", "/usr/local/src", "/usr/local/etc",
+)  # fmt: skip
+_OTHERS = ("/var/lib/docker", "/var/lib/containers", "/var/lib/lxc", "/var/lib/libvirt/images")
 
 # What is asked beside `server.QUESTIONS`: what YunoHost does not look after. Names only.
 BESIDE: tuple[Question, ...] = (
     Question("changed-files", argv=commands.regen_conf_pending()),
-    Question(
-        "folders",
-        argv=("find", "/var/www", "/opt", "/srv", "-mindepth", "1", "-maxdepth", "1", "-print"),
-    ),
-    Question("jobs", argv=("bash", "-c", _JOBS)),
+    Question("folders", argv=("find", *_ROOTS, "-mindepth", "1", "-maxdepth", "1", "-print")),
+    Question("others", argv=("find", *_OTHERS, "-maxdepth", "0", "-not", "-empty", "-print")),
+    Question("files", argv=("bash", "-c", _FILES)),
+    Question("databases", argv=("bash", "-c", _DATABASES)),
+    Question("domain-keys", argv=("bash", "-c", _DOMAIN_KEYS)),
 )
+
+
+def group_questions(server: Server) -> tuple[Question, ...]:
+    """What else is asked once the groups are known: their mail aliases, which no list holds."""
+    return tuple(
+        Question(f"{_GROUP}{name}", argv=commands.group_info(name))
+        for name in sorted(server.groups)
+    )
+
+
+_GROUP = "group:"
 
 
 @dataclass(frozen=True)
@@ -394,6 +432,7 @@ def _permissions(writer: _Writer) -> dict[str, Any]:
     server = writer.server
     for name, permission in server.permissions.items():
         app, _, part = name.partition(".")
+        writer.missing += _around(server, permission, app, part)
         if app in server.apps and part == "main":
             continue  # `access` of the service says it
         if permission.allowed == defaults.PERMISSIONS.get(name):
@@ -405,6 +444,29 @@ def _permissions(writer: _Writer) -> dict[str, Any]:
         ):
             out[name] = _who(permission.allowed)
     return out
+
+
+def _around(server: Server, permission: Permission, app: str, part: str) -> Iterable[str]:
+    """What somebody chose for a permission and no inventory says."""
+    name = permission.id
+    if permission.others:
+        yield f"{permission.others} accounts that have the permission {name} by themselves"
+    if app not in server.apps:
+        return
+    package = server.apps[app].declared.get(part)
+    main = server.permissions.get(f"{app}.main")
+    title = (
+        f"{main.label if main else app} ({package.label if package and package.label else part})"
+    )
+    # YunoHost says a part's name in brackets behind the app's.
+    if part != "main" and permission.label != title:
+        yield f"the label of the permission {name}: {permission.label}"
+    if package is not None and permission.show_tile != package.show_tile:
+        yield f"the tile of {name}, which is {'shown' if permission.show_tile else 'hidden'}"
+    usual = [re.split("__[A-Z]+__", url)[-1] for url in package.additional_urls] if package else []
+    more = [u for u in permission.additional_urls if not any(u.endswith(end) for end in usual)]
+    if more:
+        yield f"further addresses of {name}: {', '.join(more)}"
 
 
 def _services(writer: _Writer, host: str, roles: Mapping[str, str]) -> dict[str, Any]:
@@ -494,8 +556,8 @@ def _app(writer: _Writer, app: App, role: str, roles: Mapping[str, str]) -> dict
 
 
 def beside(looked: Looked, server: Server) -> tuple[str, ...]:
-    """From the answers to BESIDE: what was changed by hand, and what no copy of YunoHost's holds,
-    a line each. Names of files only."""
+    """From the answers to BESIDE and `group_questions`: what was changed by hand, what no copy of
+    YunoHost's holds, and what no inventory says, a line each. Names only."""
     lines = []
     changed = looked.get("changed-files")
     if isinstance(changed, Answer) and changed.exit_code == 0:
@@ -505,23 +567,71 @@ def beside(looked: Looked, server: Server) -> tuple[str, ...]:
     for app in server.apps.values():
         own |= {str(app.settings.get(key)) for key in ("install_dir", "data_dir", "final_path")}
         own |= {f"/var/www/{app.id}", f"/opt/{app.id}", f"/opt/yunohost/{app.id}"}
-    for path in _paths(looked, "folders"):
-        if path not in own and not any(o.startswith(f"{path}/") for o in own):
+    for path in (*_lines(looked, "folders"), *_lines(looked, "others")):
+        known = path in own or any(o.startswith(f"{path}/") for o in own)
+        if not known and not _KNOWN_FOLDERS.fullmatch(path):
             lines.append(f"{path} belongs to no app: YunoHost's backups leave it out")
-    for path in _paths(looked, "jobs"):
+    for path in _lines(looked, "files"):
         last = path.rpartition("/")[2]
-        if not _KNOWN_JOBS.match(last) and not any(last.startswith(app) for app in server.apps):
+        if not _KNOWN_FILES.match(last) and not any(last.startswith(app) for app in server.apps):
             lines.append(f"{path} was put there by hand: YunoHost's backups leave it out")
+    lines += _databases(looked, server)
+    lines += _domain_keys(looked)
+    for name, found in looked.items():
+        if name.startswith(_GROUP) and isinstance(found, Answer) and found.exit_code == 0:
+            group = name.removeprefix(_GROUP)
+            # The admins' own come with YunoHost.
+            aliases = [
+                alias
+                for alias in answers.group(found).aliases
+                if group != ADMINS or alias.partition("@")[0] not in ADMIN_ALIASES
+            ]
+            if aliases:
+                lines.append(f"mail aliases of the group {group}: {', '.join(aliases)}")
     return tuple(lines)
 
 
 # Ours, and what makes units of its own at run time.
-_KNOWN_JOBS = re.compile(r"releve|dbus-org|ynh|\.placeholder")
+_KNOWN_FILES = re.compile(r"releve|dbus-org|ynh|\.placeholder")
+# Hidden ones are shells' and programs' own; the rest is there on every Debian, is ours, or is what
+# YunoHost brings languages in.
+_KNOWN_FOLDERS = re.compile(
+    r"/root/\..*|/usr/local/share/(?:man|ca-certificates|fonts|emacs|sgml|xml|applications)"
+    r"|/usr/local/(?:lib|share)/python3[0-9.]*|/usr/local/lib/releve"
+    r"|/opt/(?:yunohost|node_n|rbenv|goenv)"
+)
+_KNOWN_DATABASES = re.compile(r"MySQL (?:mysql|sys|performance_schema|#.*)|PostgreSQL postgres")
 
 
-def _paths(looked: Looked, name: str) -> list[str]:
+def _databases(looked: Looked, server: Server) -> Iterable[str]:
+    own = {
+        str(app.settings.get("db_name") or app.id).replace("-", "_") for app in server.apps.values()
+    }
+    own |= {app.id.replace("-", "_") for app in server.apps.values()}
+    for line in _lines(looked, "databases"):
+        program, _, name = line.partition(" ")
+        if not _KNOWN_DATABASES.fullmatch(line) and name.replace("-", "_") not in own:
+            yield (
+                f"the database {name} ({program}) belongs to no app: YunoHost's backups leave it "
+                "out"
+            )
+
+
+def _domain_keys(looked: Looked) -> Iterable[str]:
+    """Names that `sed` printed, each behind the name of its file."""
+    known = {key.rpartition(".")[2] for key in DOMAIN_SETTINGS}
+    domain, found = "", dict[str, list[str]]()
+    answer = looked.get("domain-keys")
+    for line in answer.stdout.splitlines() if isinstance(answer, Answer) else ():
+        if line.startswith("/"):
+            domain = line.rpartition("/")[2].removesuffix(".yml")
+        elif line not in known:
+            found.setdefault(domain, []).append(line)
+    return [f"what is set for the domain {n}: {', '.join(keys)}" for n, keys in found.items()]
+
+
+def _lines(looked: Looked, name: str) -> list[str]:
     found = looked.get(name)
     # `find` ends with 1 when one of the folders is not there, and lists the others.
-    return (
-        sorted(found.stdout.split("\n"))[1:] if isinstance(found, Answer) and found.stdout else []
-    )
+    said = found.stdout.splitlines() if isinstance(found, Answer) else []
+    return sorted(line for line in said if line)

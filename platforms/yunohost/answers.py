@@ -561,7 +561,8 @@ class App:
     multi_instance: bool = False
     repository: str = ""
     revision: str = ""
-    permissions: Mapping[str, Permission] = field(default_factory=dict)
+    # Its permissions by their names without the app, as its package makes them.
+    declared: Mapping[str, Permission] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -604,10 +605,25 @@ def _app(row: Mapping[str, Any]) -> App:
         multi_instance=bool(row.get("supports_multi_instance", False)),
         repository=_text(catalog.get("git") or {}, "url"),
         revision=_text(settings, "current_revision"),
-        permissions={
-            key: _permission(key, found) for key, found in (row.get("permissions") or {}).items()
-        },
+        declared=_declared((manifest.get("resources") or {}).get("permissions")),
     )
+
+
+def _declared(found: Any) -> Mapping[str, Permission]:
+    """The permissions of a manifest; a tile is shown wherever there is an address, unless it says
+    otherwise (src/permission.py of 12.1.25)."""
+    table = found if isinstance(found, dict) else {}
+    return {
+        name: Permission(
+            name,
+            (),  # who may is asked when the app is installed
+            _text(row, "label"),
+            additional_urls=_texts(row, "additional_urls"),
+            show_tile=bool(row.get("show_tile", row.get("url"))),
+        )
+        for name, row in table.items()
+        if isinstance(row, dict)
+    }
 
 
 def apps(answer: Answer) -> Mapping[str, App]:

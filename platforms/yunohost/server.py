@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeAlias
 
@@ -131,11 +131,12 @@ SHOWN_BY: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Domain:
-    """`settings`: only what differs from the default. `until`: the certificate's last day."""
+    """`settings`: only what differs from the default. `names`: those that its certificate is
+    for."""
 
     name: str
     certificate: CertificateKind = "none"
-    until: date | None = None
+    names: frozenset[str] = frozenset()
     settings: Mapping[str, Scalar] = field(default_factory=dict)
 
     def setting(self, key: str) -> Scalar:
@@ -174,6 +175,8 @@ class Permission:
     allowed: frozenset[str] = frozenset()
     others: int = 0
     label: str = ""
+    show_tile: bool = False
+    additional_urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -250,7 +253,9 @@ def read(looked: Looked, described: Collection[str] = ()) -> Server:
         main_domain=domains.main,
         domains={
             name: Domain(
-                name, *certificates.get(name, ("none", None)), settings=settings.get(name, {})
+                name,
+                *certificates.get(name, ("none", frozenset())),
+                settings=settings.get(name, {}),
             )
             for name in domains.names
         },
@@ -376,6 +381,8 @@ def _permissions(looked: Looked, groups: Collection[str]) -> Mapping[str, Permis
             frozenset(found.allowed).intersection(groups),
             len(set(found.allowed) - set(groups)),
             found.label,
+            found.show_tile,
+            found.additional_urls,
         )
         for name, found in answers.permissions(_answer(looked, "permissions")).items()
     }
@@ -425,16 +432,24 @@ def _keys(files: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
     }
 
 
-def _certificates(looked: Looked) -> Mapping[str, tuple[CertificateKind, date | None]]:
+def _certificates(looked: Looked) -> Mapping[str, tuple[CertificateKind, frozenset[str]]]:
     roots = [c for text in _files(looked, "authority").values() for c in _pem(text)]
-    out: dict[str, tuple[CertificateKind, date | None]] = {}
+    out: dict[str, tuple[CertificateKind, frozenset[str]]] = {}
     for path, text in _files(looked, "certificates").items():
         if chain := _pem(text):
             # YunoHost appends its own authority, a root, to what it signs itself.
             own = [*roots, *(c for c in chain if c.issuer == c.subject)]
-            until = chain[0].not_valid_after_utc.date()
-            out[PurePosixPath(path).parent.name] = (_kind(chain[0], own), until)
+            out[PurePosixPath(path).parent.name] = (_kind(chain[0], own), _names(chain[0]))
     return out
+
+
+def _names(certificate: x509.Certificate) -> frozenset[str]:
+    """The host names that a certificate is for."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return frozenset()
+    return frozenset(found.value.get_values_for_type(x509.DNSName))
 
 
 def _pem(text: str) -> list[x509.Certificate]:

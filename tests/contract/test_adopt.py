@@ -6,7 +6,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,3 +150,94 @@ def test_apps_that_the_list_leaves_out_are_known_by_their_folders() -> None:
     listed = read(looked(), ROLE_NAMES).apps
     found = {f"/etc/yunohost/apps/{name}/settings.yml": "" for name in (*listed, "damaged")}
     assert read({**looked(), "installed-apps": found}, ROLE_NAMES).untold == ("damaged",)
+
+
+def told(**more: Answer) -> tuple[str, ...]:
+    seen = read(looked(), ROLE_NAMES)
+    facts = Facts("monts", "198.51.100.10", KEY)
+    return adopt(seen, facts, roles_of_apps(), beside=beside({**looked(), **more}, seen)).missing
+
+
+def said(stdout: str) -> Answer:
+    return Answer(("x",), 0, stdout, "")
+
+
+def with_permissions(change: Callable[[dict[str, Any]], None]) -> tuple[str, ...]:
+    """What is not said of the server once its permissions were changed, and a package declares
+    one more as WordPress' does."""
+    listed = json.loads(recording("119").answer.stdout)
+    brought = listed["apps"][0]["manifest"]["resources"]["permissions"]
+    brought["admin"] = {"url": "/login", "show_tile": False, "additional_urls": ["/admin"]}
+    known = json.loads(recording("135").answer.stdout)
+    known["permissions"]["my_webapp.admin"] = {
+        **known["permissions"]["wordpress.admin"],
+        "label": "My site (admin)",
+        "additional_urls": ["site.lab.test/admin"],
+    }
+    change(known["permissions"]["my_webapp.admin"])
+    said = {
+        name: dataclasses.replace(recording(COMMANDS[name]).answer, stdout=json.dumps(document))
+        for name, document in (("apps", listed), ("permissions", known))
+    }
+    seen = read({**looked(), **said}, ROLE_NAMES)
+    return adopt(seen, Facts("monts", "198.51.100.10", KEY), roles_of_apps()).missing
+
+
+def test_what_a_package_brings_is_not_listed() -> None:
+    lines = with_permissions(lambda _: None)
+    assert not any("my_webapp.admin" in line for line in lines)
+
+
+def test_what_somebody_chose_for_a_permission_is_listed() -> None:
+    def change(mine: dict[str, Any]) -> None:
+        mine["label"], mine["show_tile"] = "My site (Rédaction)", True
+        mine["additional_urls"].append("site.lab.test/more")
+        mine["allowed"].append("dave")
+
+    lines = with_permissions(change)
+    for line in (
+        "1 accounts that have the permission my_webapp.admin by themselves",
+        "the label of the permission my_webapp.admin: My site (Rédaction)",
+        "the tile of my_webapp.admin, which is shown",
+        "further addresses of my_webapp.admin: site.lab.test/more",
+    ):
+        assert line in lines
+    assert not any("dave" in line for line in lines)
+
+
+def test_aliases_of_a_group_are_listed_but_not_those_that_admins_have_anyway() -> None:
+    own = {"members": [], "mail-aliases": ["root@lab.test", "bureau@lab.test"]}
+    argv = ("yunohost", "user", "group", "info", "admins")
+    lines = told(**{"group:admins": Answer(argv, 0, json.dumps(own), "")})
+    assert "mail aliases of the group admins: bureau@lab.test" in lines
+    assert not any("root@" in line for line in lines)
+
+
+def test_what_is_set_for_a_domain_beside_what_we_know_is_listed_by_name() -> None:
+    keys = "auth_token\n/etc/yunohost/domains/lab.test.yml\nmail_in\n"
+    # sed prints the name of the file before the key.
+    keys = "/etc/yunohost/domains/lab.test.yml\nauth_token\nmail_in\n"
+    lines = told(**{"domain-keys": said(keys)})
+    assert "what is set for the domain lab.test: auth_token" in lines
+
+
+def test_what_nobody_saves_is_listed() -> None:
+    lines = "\n".join(
+        told(
+            folders=said("/opt/tool\n/opt/yunohost\n/var/www/my_webapp\n/root/.ssh\n/root/keys\n"),
+            others=said("/var/lib/docker\n"),
+            files=said("/etc/cron.daily/dump\n/etc/cron.d/releve-backup\n"),
+            databases=said("MySQL wiki\nMySQL mysql\nMySQL my_webapp\nPostgreSQL postgres\n"),
+        )
+    )
+    for there in ("/opt/tool", "/root/keys", "/var/lib/docker", "/etc/cron.daily/dump", "wiki"):
+        assert there in lines
+    for known in (
+        "/opt/yunohost",
+        "/var/www/my_webapp",
+        "/root/.ssh",
+        "releve-backup",
+        "postgres ",
+    ):
+        assert known not in lines
+    assert "the database my_webapp" not in lines

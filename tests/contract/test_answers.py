@@ -299,7 +299,7 @@ READ: dict[str, Case] = {
             == answers.AppUpgrade(
                 "up_to_date", "1.0~ynh21", "1.0~ynh21", "718ed89ba469ec134c98a45f441ba06c65a8ddd4"
             )
-            and a["my_webapp"].permissions["my_webapp.main"].allowed == ("visitors", "all_users")
+            and a["my_webapp"].declared["main"].show_tile
         ),
     ),
     "122": (
