@@ -51,6 +51,7 @@ def needs_of(inventory: Inventory, host_id: str, services: Collection[str] | Non
     return Needs(
         settings={name: value for one in found for name, value in one.settings.items()},
         domains=tuple(dict.fromkeys(name for one in found for name in one.domains)),
+        names={domain: names for one in found for domain, names in one.names.items()},
         mailboxes=tuple(dict.fromkeys(name for one in found for name in one.mailboxes)),
     )
 
@@ -67,6 +68,7 @@ def wanted_of(
         apps_on(inventory, host_id),
         settings=needs.settings,
         domains=needs.domains,
+        names=needs.names,
     )
     if services is None:
         return whole

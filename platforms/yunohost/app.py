@@ -32,6 +32,8 @@ class Needs:
 
     settings: Mapping[str, Scalar] = field(default_factory=dict)  # `yunohost settings`
     domains: tuple[str, ...] = ()
+    # Domain -> names that its certificate must hold as well; the app's package asks for them.
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mailboxes: tuple[str, ...] = ()  # accounts that must be among the host's role mailboxes
 
 

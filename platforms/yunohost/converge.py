@@ -249,14 +249,18 @@ def _domain_setting(
 
 
 def _certificates(wanted: Wanted, server: Server) -> Iterator[Step]:
-    asked = []
+    asked: dict[str, str] = {}
     for name, domain in wanted.domains.items():
         known = server.domains.get(name)
         kind = known.certificate if known else "self-signed"  # `domain add` makes that
         if domain.absent:
             continue
         if domain.certificate == "letsencrypt" and kind in ("none", "self-signed"):
-            asked.append(name)
+            asked[name] = "self-signed → Let's Encrypt"
+        elif domain.certificate == kind == "letsencrypt" and (
+            lacks := _lacking(wanted, server, name)
+        ):
+            asked[name] = f"+ {', '.join(lacks)}"
         elif domain.certificate == "self-signed" and kind not in ("self-signed",):
             yield Step(
                 f"certificate {name}",
@@ -274,14 +278,23 @@ def _certificates(wanted: Wanted, server: Server) -> Iterator[Step]:
             "domains",
             stage="activate",
         )
-    for name in asked:
+    for name, what in asked.items():
         yield Step(
             f"certificate {name}",
-            f"~ certificate of {name}: self-signed → Let's Encrypt",
-            commands.cert_install(name),
+            f"~ certificate of {name}: {what}",
+            commands.cert_install(name, force=what.startswith("+")),
             "domains",
             stage="activate",
         )
+
+
+def _lacking(wanted: Wanted, server: Server, name: str) -> tuple[str, ...]:
+    """The names that the certificate of a domain must hold as well, and does not. One that is a
+    domain of the server itself, as older packages made it, has a certificate of its own."""
+    has = server.domains[name].names
+    return tuple(
+        one for one in wanted.names.get(name, ()) if one not in has and one not in server.domains
+    )
 
 
 # --- people -----------------------------------------------------------------------------------

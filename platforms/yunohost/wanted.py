@@ -63,6 +63,7 @@ class Wanted:
     port: int = 22  # of SSH: never closed
     main_domain: str | None = None
     domains: Mapping[str, YunohostDomain] = field(default_factory=dict)
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see `app.Needs`
     settings: Mapping[str, Value] = field(default_factory=dict)
     firewall: Mapping[str, FirewallPort] = field(default_factory=dict)
     operators: Mapping[str, WantedOperator] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class Wanted:
             host=self.host,
             port=self.port,
             domains={n: d for n, d in self.domains.items() if n in names and not d.absent},
+            names={n: more for n, more in self.names.items() if n in names},
             settings={key: value for key, value in self.settings.items() if key in settings},
             mailboxes=boxes,
             groups={n: Group() for n, g in self.groups.items() if n in groups and not g.absent},
@@ -170,11 +172,12 @@ def wanted(
     *,
     settings: Mapping[str, Value] | None = None,
     domains: Collection[str] = (),
+    names: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Wanted:
     """What the inventory wants of the server `host`.
 
-    `apps`: its services, as their roles make them with `wanted_app`. `settings` and `domains`:
-    what roles need beside that (mail); the inventory's own settings win.
+    `apps`: its services, as their roles make them with `wanted_app`. `settings`, `domains` and
+    `names`: what roles need beside that; the inventory's own settings win.
     """
     described = inventory.hosts[host]
     table = described.yunohost or YunohostHost()
@@ -191,6 +194,7 @@ def wanted(
         port=described.port,
         main_domain=table.main_domain,
         domains={**{name: YunohostDomain() for name in named}, **table.domains},
+        names=names or {},
         settings={**(settings or {}), **table.settings},
         firewall=table.firewall,
         operators={

@@ -112,10 +112,6 @@ def dns(service: Service, inventory: Inventory) -> tuple[Record, ...]:
     return (*address_records(service.domain, host), *address_records(sandbox(service), host))
 
 
-def _domain(sandbox_name: str) -> str:
-    return sandbox_name.partition(".")[2]
-
-
 def judge_sandbox(exit_code: int, stdout: str) -> Finding:
     """Judge `drive.py sandbox`: YunoHost does not list that domain and renews nothing for it but
     with the app's own certificate."""
@@ -131,8 +127,7 @@ def judge_sandbox(exit_code: int, stdout: str) -> Finding:
         return Finding(
             "critical",
             f"the certificate shown for {name} is refused ({wrong[:120]}): documents stay empty. "
-            "Once DNS knows the name, have YunoHost make the certificate again, which then holds "
-            f"both names. On the host: yunohost domain cert install {_domain(name)} --force",
+            "Once DNS knows the name, `releve deploy` asks for a certificate that holds both.",
         )
     if days < DAYS:
         return Finding("warning", f"the certificate for {name} ends in {days} days")

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from inventories.model import Inventory, Service
 from platforms.yunohost import app as ynh
-from platforms.yunohost.app import Setting
+from platforms.yunohost.app import Needs, Setting
 from platforms.yunohost.wanted import WantedApp
 from roles import units as units_of
 from roles.app import common
 from roles.cryptpad import probes
 from roles.cryptpad import settings as cryptpad
 from roles.interface import (
-    Absent,
     Argv,
     Canary,
     InsideProbe,
@@ -37,6 +36,12 @@ def program(service: Service, *arguments: str) -> Argv:
 def app(service: Service, inventory: Inventory) -> WantedApp:
     """The package asks for a domain of its own and nothing else."""
     return ynh.app(service)
+
+
+def needs(service: Service, inventory: Inventory) -> Needs:
+    """A certificate for the sandbox too, which is no domain of YunoHost's: the package has YunoHost
+    ask for both names (its hook cert_alternate_names)."""
+    return Needs(names={service.domain: (cryptpad.sandbox(service),)})
 
 
 def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
@@ -102,6 +107,6 @@ ON = OnPlatform(
     canary=canary,
     units=units,
     app=app,
-    needs=Absent("asks nothing of the server itself"),
+    needs=needs,
     settle=settle,
 )

@@ -21,7 +21,7 @@ from platforms.yunohost.converge import install_arguments, unfit
 from roles.app import common
 from roles.app import yunohost as any_app
 from roles.app.deploy import Answers, parse_answers
-from roles.apps import apps_on, lacking, needs_of, settings_of
+from roles.apps import apps_on, lacking, needs_of, settings_of, wanted_of
 from roles.cryptpad import probes as cryptpad
 from roles.discourse import probes as discourse
 from roles.interface import Absent, Finding, OnPlatform, Record, State
@@ -391,6 +391,11 @@ def test_cryptpad_needs_its_second_name_too() -> None:
     assert "sandbox.it.test.example" in {
         getattr(p, "host", "") for p in cryptpad.outside(service, inv)
     }
+    # One certificate for both: YunoHost does not know the second one as a domain.
+    want = wanted_of(inv, service.host)
+    assert want.names == {"it.test.example": ("sandbox.it.test.example",)}
+    assert want.part([service.id]).names == want.names
+    assert want.part([]).names == {}
 
 
 def test_mail_needs_mx_and_the_policy_that_the_inventory_says() -> None:
@@ -618,7 +623,7 @@ def test_what_to_type_is_said_whole() -> None:
     assert "/etc/cron.d/nextcloud__2" in never.message
     box = {"name": "sandbox.pad.example", "addresses": ["192.0.2.1"], "tls": "expired", "days": 0}
     refused = cryptpad.judge_sandbox(0, json.dumps(box))
-    assert "yunohost domain cert install pad.example --force" in refused.message
+    assert "`releve deploy` asks for a certificate that holds both" in refused.message
 
 
 def test_an_app_that_cannot_be_there_twice_is_told_beforehand() -> None:

@@ -29,7 +29,7 @@ from platforms.yunohost.steps import Step
 @cache
 def certificates() -> dict[str, str]:
     """PEM texts: "authority", "self-signed" (with the authority behind it, as YunoHost does),
-    "letsencrypt", "other"."""
+    "letsencrypt", "other", and "both": Let's Encrypt's with the name sandbox.site.lab.test."""
 
     def name(organisation: str, common: str) -> x509.Name:
         return x509.Name(
@@ -39,9 +39,9 @@ def certificates() -> dict[str, str]:
             ]
         )
 
-    def made(subject: x509.Name, issuer: x509.Name, public: Any, signer: Any) -> str:
+    def made(subject: x509.Name, issuer: x509.Name, public: Any, signer: Any, *names: str) -> str:
         now = datetime(2026, 1, 1, tzinfo=UTC)
-        certificate = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(issuer)
@@ -49,8 +49,11 @@ def certificates() -> dict[str, str]:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now)
             .not_valid_after(now + timedelta(days=3650))
-            .sign(signer, hashes.SHA256())
         )
+        if names:
+            more = x509.SubjectAlternativeName([x509.DNSName(one) for one in names])
+            builder = builder.add_extension(more, critical=False)
+        certificate = builder.sign(signer, hashes.SHA256())
         return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     own, other, leaf = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
@@ -61,6 +64,14 @@ def certificates() -> dict[str, str]:
         "authority": authority,
         "self-signed": made(subject, ours, leaf.public_key(), own) + authority,
         "letsencrypt": made(subject, name("Let's Encrypt", "R11"), leaf.public_key(), other),
+        "both": made(
+            subject,
+            name("Let's Encrypt", "R11"),
+            leaf.public_key(),
+            other,
+            "site.lab.test",
+            "sandbox.site.lab.test",
+        ),
         "other": made(subject, name("Somebody", "CA"), leaf.public_key(), other),
     }
 
@@ -82,6 +93,7 @@ class Pretended:
     )
     apps: dict[str, dict[str, Any]] = field(default_factory=dict)
     panels: dict[str, dict[str, str]] = field(default_factory=dict)
+    sandboxes: tuple[str, ...] = ()  # domains for which a package asks for one name more
     version: str = "12.1.25"
     untold: tuple[str, ...] = ()  # installed, and not told about
     installations: dict[str, str] = field(default_factory=dict)  # YunoHost's records of them
@@ -212,7 +224,10 @@ def _main_domain(s: Pretended, _: list[str], options: Options) -> None:
 
 def _cert_install(s: Pretended, words: list[str], options: Options) -> None:
     _must(words[3] in s.domains, "unknown domain")
-    s.domains[words[3]] = "self-signed" if "--self-signed" in options else "letsencrypt"
+    if s.domains[words[3]] == "letsencrypt":
+        _must("--force" in options, "is not self-signed")
+    issued = "both" if words[3] in s.sandboxes else "letsencrypt"
+    s.domains[words[3]] = "self-signed" if "--self-signed" in options else issued
 
 
 def _domain_config(s: Pretended, words: list[str], options: Options) -> None:

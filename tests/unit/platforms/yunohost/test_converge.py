@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +417,30 @@ def test_a_certificate_waits_for_names_to_lead_here(tmp_path: Path) -> None:
     want = wanted_of(loaded(tmp_path, document))
     found = converge(want, usual().read(want.accounts))
     assert [(s.stage, s.text) for s in found] == [("activate", text) for text in CERTIFICATE]
+
+
+def test_a_certificate_that_lacks_a_name_is_asked_for_again(tmp_path: Path) -> None:
+    state = Pretended(domains={"lab.test": "self-signed", "site.lab.test": "letsencrypt"})
+    own = {"lab.test": {"certificate": "self-signed"}, "site.lab.test": {}}
+    document = copy.deepcopy(BASE)
+    document["hosts"]["monts"]["yunohost"] = {"domains": own}
+    want = replace(
+        wanted_of(loaded(tmp_path, document)),
+        names={"site.lab.test": ("sandbox.site.lab.test",)},
+    )
+    state.sandboxes = ("site.lab.test",)
+    todo = converge(want, state.read())
+    assert [step.text for step in todo] == [
+        "  diagnosis of DNS and web for site.lab.test",
+        "~ certificate of site.lab.test: + sandbox.site.lab.test",
+    ]
+    assert {step.stage for step in todo} == {"activate"}
+    for step in todo:
+        state.does(step)
+    assert converge(want, state.read()) == ()
+    # What older packages made a domain of its own has a certificate of its own.
+    state.domains |= {"site.lab.test": "letsencrypt", "sandbox.site.lab.test": "letsencrypt"}
+    assert converge(want, state.read()) == ()
 
 
 def test_a_new_account_asks_for_its_secret_and_never_carries_it(tmp_path: Path) -> None:
