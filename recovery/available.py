@@ -19,7 +19,7 @@ from platforms.yunohost import answers, arguments, commands, durable, remote
 from platforms.yunohost.answers import Answer, App, UnreadableError, Upgrades
 from platforms.yunohost.durable import Command, Task
 from platforms.yunohost.errors import YunohostError, checked
-from platforms.yunohost.server import Question
+from platforms.yunohost.server import Question, origin
 from platforms.yunohost.wanted import WantedApp
 from recovery.errors import RecoveryError
 from recovery.phases import Progress
@@ -36,13 +36,17 @@ PACKAGES = "_packages"
 
 @dataclass(frozen=True)
 class Waiting:
-    """An app that can be upgraded. `source`: where from, None for the catalog."""
+    """An app that can be upgraded. `source`: where from, None for the catalog. `exchanged`: its
+    package came from elsewhere until now, and is taken whatever its version. `since`: when it was
+    upgraded last, as YunoHost notes it."""
 
     service: str
     instance: str
     before: str
     after: str
     source: str | None = None
+    exchanged: bool = False
+    since: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,9 @@ class Mark:
     snapshot: str = ""
     bad: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
+    exchanged: bool = False
+    since: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,19 +140,37 @@ def sorted_out(
         if here is None:
             held.append(Held(app.service, "it is not installed there: releve deploy"))
             continue
+        source, since = source_of(app), upgraded_at(here)
+        exchanged = origin(here) != (source or "")
         if app.source:
             new = versions.get(app.instance, "")
-            if new and new != here.version:
+            if new and (exchanged or new != here.version):
                 waiting.append(
-                    Waiting(app.service, app.instance, here.version, new, source_of(app))
+                    Waiting(app.service, app.instance, here.version, new, source, exchanged, since)
                 )
             continue
         offer = offered.apps.get(app.instance)
+        if exchanged and here.repository:
+            new = offer.new if offer and offer.new else here.version
+            waiting.append(
+                Waiting(app.service, app.instance, here.version, new, None, exchanged, since)
+            )
+            continue
+        if exchanged:
+            why = f"the catalog does not have it: write source = {origin(here)!r} again"
+            held.append(Held(app.service, why))
+            continue
         if offer is None or offer.status == "up_to_date":
             continue
         if offer.status == "upgradable":
             waiting.append(
-                Waiting(app.service, app.instance, offer.current or here.version, offer.new)
+                Waiting(
+                    app.service,
+                    app.instance,
+                    offer.current or here.version,
+                    offer.new,
+                    since=since,
+                )
             )
         else:
             why = _HELD.get(offer.status, f"YunoHost says {offer.status!r} of it")
@@ -153,6 +178,11 @@ def sorted_out(
     ours = {app.instance for app in wanted}
     others = tuple(name for name in offered.apps if name not in ours)
     return tuple(waiting), tuple(held), others
+
+
+def upgraded_at(app: App) -> str:
+    """When an app was upgraded last, as YunoHost notes it; "" when it never was."""
+    return str(app.settings.get("update_time") or "")
 
 
 def marks(files: Mapping[str, str]) -> tuple[Mark, ...]:
@@ -226,7 +256,7 @@ def read(
         everyone = [app for s in inventory.services_on(host.id) if (app := app_of(s, inventory))]
         custom = {app.instance: source for app in wanted if (source := source_of(app))}
         asked = (
-            Question("apps", argv=commands.app_list()),
+            Question("apps", argv=commands.app_list(full=True)),
             *(Question(s, argv=commands.app_manifest(s)) for s in sorted(set(custom.values()))),
         )
         found = remote.look(connection, asked)

@@ -23,8 +23,9 @@ from inventories.model import Host, Inventory
 from platforms.debian import packages
 from platforms.debian.packages import Package
 from platforms.yunohost import answers, commands, durable, remote
-from platforms.yunohost.answers import Answer, UnreadableError
+from platforms.yunohost.answers import Answer, App, UnreadableError
 from platforms.yunohost.app import options
+from platforms.yunohost.converge import noted
 from platforms.yunohost.durable import Command, StepError, Task
 from platforms.yunohost.errors import YunohostError, checked, classify
 from platforms.yunohost.server import Question
@@ -198,11 +199,23 @@ class Upgrade:
         self.progress(f"{host.id}: {app.service}: {app.before} -> {app.after}")
         snapshot = self._save(host, (app.service,))
         bad = self._bad((app.service,))
-        mark = Mark(app.service, app.instance, app.before, app.after, snapshot, tuple(bad))
+        mark = Mark(
+            app.service,
+            app.instance,
+            app.before,
+            app.after,
+            snapshot,
+            tuple(bad),
+            source=app.source,
+            exchanged=app.exchanged,
+            since=app.since,
+        )
         with ssh.session(ssh_target(host)) as connection:
             available.put_mark(connection, mark)
         self.progress(f"  {app.service}: upgrading")
-        argv = commands.app_upgrade(app.instance, source=app.source)
+        # The catalog's package may be no newer than that of the source it replaces.
+        force = app.exchanged and app.source is None
+        argv = commands.app_upgrade(app.instance, source=app.source, force=force)
         task = Task(f"{host.id}: upgrade {app.service}", (Command(argv),), timeout=LONGEST)
         said: Answer | None = None
         problem: Exception | None
@@ -229,14 +242,18 @@ class Upgrade:
     ) -> Outcome:
         """What became of the upgrade of one app; what is not well is rolled back."""
         try:
-            now = self._version(host, mark.instance)
+            there = self._there_now(host, mark.instance)
         except _EXPECTED as error:
             return self._lost(host, mark, began, error)
+        now = there.version if there else ""
         changed = now not in ("", mark.before)
+        if mark.exchanged and there:
+            changed = available.upgraded_at(there) not in ("", mark.since)
         if said is not None and problem is None:
             problem = classify(said, done=changed, host=host.id)
         outcome = Outcome(host.id, mark.service, "upgraded", mark.before, now, 0.0, mark.snapshot)
-        wrong = self._wrong(mark, settle=changed) if now else "it is gone"
+        wrong = self._noted(host, mark) if changed and mark.exchanged else ""
+        wrong = wrong or (self._wrong(mark, settle=changed) if now else "it is gone")
         if wrong:
             why = f"{wrong}; {problem}" if problem else wrong
             outcome = self._roll_back(host, mark, replace(outcome, why=why))
@@ -330,19 +347,29 @@ class Upgrade:
             "Run this again: it goes on with looking.",
         )
 
-    def _version(self, host: Host, instance: str) -> str:
-        """The version of an app that is there now, "" when it is not."""
+    def _noted(self, host: Host, mark: Mark) -> str:
+        """Note where the package is from now; return what went wrong, or ""."""
+        argv = noted(mark.instance, mark.source)
+        task = Task(f"{host.id}: note where {mark.service} is from", (Command(argv),))
+        try:
+            error = durable.failure(self._perform(host, task), host.id)
+        except _EXPECTED as raised:
+            return str(raised)
+        return str(error) if error else ""
+
+    def _there_now(self, host: Host, instance: str) -> App | None:
+        """An app as it is now, None when it is not there."""
         with ssh.session(ssh_target(host)) as connection:
             # A step that a lost session left running must end first.
             connection.run(
                 (*durable.SETTLE, str(durable.TURN)), timeout=durable.TURN + 60, check=False
             )
-            looked = remote.look(connection, (Question("apps", argv=commands.app_list()),))
+            asked = Question("apps", argv=commands.app_list(full=True))
+            looked = remote.look(connection, (asked,))
         answer = looked["apps"]
         if not isinstance(answer, Answer):
             raise UnreadableError(f"{host.id} did not say which apps it has")
-        app = answers.apps(checked(answer, host=host.id)).get(instance)
-        return app.version if app else ""
+        return answers.apps(checked(answer, host=host.id)).get(instance)
 
     # --- a host's packages --------------------------------------------------------------------
 

@@ -73,6 +73,8 @@ def plan(found: Sequence[Available]) -> str:
             lines.append(f"  {named(mark.service)}: an upgrade was cut off{begun}: finish it")
         for app in one.apps:
             where = f", from {app.source}" if app.source else ""
+            if app.exchanged and not app.source:
+                where = ", from the catalog again"
             lines.append(f"  {app.service}: {app.before} -> {app.after}{where}")
         if one.packages and one.system:
             lines.append(f"  system packages: {len(one.packages)}, after the apps")

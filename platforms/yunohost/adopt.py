@@ -30,6 +30,7 @@ from platforms.yunohost.server import (
     Question,
     Server,
     bare,
+    origin,
 )
 from tools.toml import dumps
 
@@ -494,7 +495,7 @@ def _services(writer: _Writer, host: str, roles: Mapping[str, str]) -> dict[str,
             writer.missing.append(
                 f"the app {app.id} cannot save itself: nothing of it is in copies"
             )
-        if not app.repository:
+        if not app.repository and not origin(app):
             writer.missing.append(
                 f"the app {app.id} is not in the catalog: write where it comes from as "
                 f"services.{name}.app.source"
@@ -527,6 +528,11 @@ def _app(writer: _Writer, app: App, role: str, roles: Mapping[str, str]) -> dict
     if app.id != app.manifest:
         # `id` as well: an instance alone does not say of what.
         out |= {"id": app.manifest, "instance": app.id}
+    source, _, branch = origin(app).partition("/tree/")
+    if source and writer.fits(model.PackageSource, source, f"where {app.id} is from: {source}"):
+        out["source"] = source
+        if branch and fits(model.Branch, branch):
+            out["branch"] = branch
     main = writer.server.permissions.get(f"{app.id}.main")
     if main is not None:
         if main.label and writer.fits(model.Line, main.label, f"the label of {app.id}"):

@@ -12,11 +12,12 @@ from dataclasses import replace
 from platforms.yunohost import commands
 from platforms.yunohost.answers import Scalar, Setting, same_setting
 from platforms.yunohost.arguments import Arguments, Manifest, checked, encoded
-from platforms.yunohost.obstacles import in_order, is_secret, number_of, obstacles
+from platforms.yunohost.obstacles import in_order, is_secret, number_of, obstacles, source_of
 from platforms.yunohost.server import (
     ADMINS,
     ALL_USERS,
     DOMAIN_SETTINGS,
+    ORIGIN,
     SHOWN_BY,
     VISITORS,
     Account,
@@ -96,11 +97,6 @@ def unfit(app: WantedApp, manifest: Manifest) -> tuple[str, ...]:
             f"{app.id} can be there only once, and {app.instance} is not first",
         )
     return manifest.unmet
-
-
-def source_of(app: WantedApp) -> str:
-    """What YunoHost is told to install: an id of the catalog, or the address of a package."""
-    return commands.source_url(app.source, app.branch) if app.source else app.id
 
 
 def implied(app: WantedApp) -> dict[str, str]:
@@ -532,7 +528,15 @@ def _install(app: WantedApp, arguments: Arguments | None) -> Step:
         prompts=prompts,
         timeout=INSTALL,
         service=app.service,
+        then=noted(app.instance, source_of(app)) if app.source else (),
     )
+
+
+def noted(instance: str, source: str | None) -> tuple[str, ...]:
+    """The command that notes where the package of an app came from; None: from the catalog."""
+    if source is None:
+        return commands.app_setting_delete(instance, ORIGIN)
+    return commands.app_setting_set(instance, ORIGIN, source)
 
 
 def _panel(app: WantedApp, server: Server) -> Iterator[Step]:

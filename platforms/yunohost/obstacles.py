@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from platforms.yunohost import commands
 from platforms.yunohost.answers import App, same_setting, version_number
 from platforms.yunohost.server import (
     ADMINS,
@@ -12,6 +13,7 @@ from platforms.yunohost.server import (
     SHOWN_BY,
     SPECIAL_GROUPS,
     Server,
+    origin,
     port_id,
 )
 from platforms.yunohost.steps import Obstacle
@@ -79,6 +81,30 @@ def unsaved(wanted: Wanted, server: Server, service: str) -> tuple[str, ...]:
         and app.instance in server.apps
         and not server.apps[app.instance].backs_up
     )
+
+
+def strayed(wanted: Wanted, server: Server, service: str) -> tuple[str, ...]:
+    """What to say of the app of a service whose package is from elsewhere than the inventory
+    says. An upgrade exchanges it, which has a copy to go back to."""
+    lines = []
+    for app in wanted.apps:
+        found = server.apps.get(app.instance)
+        if app.service != service or app.absent or found is None:
+            continue
+        has, asked = origin(found), source_of(app) if app.source else ""
+        if has != asked:
+            lines.append(
+                f"services.{service}.app.source: the package of {app.instance} is to come from "
+                f"{asked or 'the catalog'}, and {f'is from {has}' if has else 'is not'}. To "
+                "exchange it, with a copy before and checks after: releve upgrade FILE --service "
+                f"{service}"
+            )
+    return tuple(lines)
+
+
+def source_of(app: WantedApp) -> str:
+    """What YunoHost is told to install: an id of the catalog, or the address of a package."""
+    return commands.source_url(app.source, app.branch) if app.source else app.id
 
 
 def _at(wanted: Wanted, *words: str) -> str:

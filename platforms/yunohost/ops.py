@@ -36,7 +36,7 @@ from platforms.yunohost.converge import (
 from platforms.yunohost.durable import Command, Done, StepError, Task
 from platforms.yunohost.errors import YunohostError, checked, classify
 from platforms.yunohost.looking import Looked, Question
-from platforms.yunohost.obstacles import from_the_start, obstacles, strangers, unsaved
+from platforms.yunohost.obstacles import from_the_start, obstacles, strangers, strayed, unsaved
 from platforms.yunohost.server import QUESTIONS, Server, panel_question, read
 from platforms.yunohost.steps import VALUES, CannotConverge, Stage, Step
 from platforms.yunohost.wanted import Wanted, WantedApp
@@ -441,7 +441,7 @@ def task(step: Step) -> Task:
     file = {key: values[name] for key, name in step.values.items()}
     return Task(
         step.text.strip(),
-        (Command(step.argv, answers),),
+        (Command(step.argv, answers), *((Command(step.then),) if step.then else ())),
         # JSON is YAML.
         files={VALUES.strip("{}"): json.dumps(file)} if file else {},
         hide=tuple(values.values()),
@@ -470,7 +470,7 @@ def steps(
         return
     todo = planned(wanted, now, stage, service)
     _pictured(now, whole)
-    for line in unsaved(wanted, now, service):
+    for line in (*unsaved(wanted, now, service), *strayed(wanted, now, service)):
         ops.note("warning", message=line)
     for one in todo:
         ops.note("diff", path="", text=one.text)

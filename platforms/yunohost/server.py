@@ -49,6 +49,17 @@ def _ask(name: str, argv: tuple[str, ...]) -> Question:
 _FIELDS = ("username", "fullname", "mail", "mail-alias", "mail-forward", "mailbox-quota")
 _PACKAGES = ("yunohost", "yunohost-admin", "yunohost-portal", "moulinette", "ssowat")
 
+# A setting of ours among an app's own: where its package came from, if not from the catalog. It
+# goes along with the app into copies and back.
+ORIGIN = "releve_source"
+
+
+def origin(app: App) -> str:
+    """Where a deploy or an upgrade took the package of an app from; "" for the catalog, and for
+    what nobody noted."""
+    return str(app.settings.get(ORIGIN) or "")
+
+
 # Everything that describes a server, in six starts of `yunohost`. What is read from a file
 # instead is exactly what the command would print (src/firewall.py, src/domain.py of 12.1.25).
 QUESTIONS: tuple[Question, ...] = (

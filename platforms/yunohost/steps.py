@@ -27,7 +27,7 @@ class Step:
     ~ changed, - taken away. `prompts`: names of secrets to type at a local terminal, in the
     order in which the command asks. `values`: option -> name of a secret, which the command reads
     as YAML in the file VALUES. `timeout` in seconds. `service`: whose app it is about, "" for what
-    belongs to the server.
+    belongs to the server. `then`: a command that follows once the first one ended well.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Step:
     timeout: int = USUAL
     values: Mapping[str, str] = field(default_factory=dict)
     service: str = ""
+    then: tuple[str, ...] = ()
 
     @property
     def secrets(self) -> tuple[str, ...]:

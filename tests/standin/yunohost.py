@@ -1266,6 +1266,7 @@ def upgrade_app(y: Server, name: str, safety: bool) -> None:
         y.error(y.failed(f"app_upgrade-{name}", f"Upgrade the '{name}' app"))
         return  # and exit code 0 (recording 343)
     app["version"] = y.s["catalog"][app["manifest"]]["version"]
+    app["settings"]["update_time"] = time.time_ns() // 10**6
     y.log(f"app_upgrade-{name}", True)
     y.success(f"{name} upgraded")
 

@@ -450,6 +450,35 @@ def test_a_source_that_is_gone_holds_back_its_own_app(world: World) -> None:
     assert f"held back: pad: {source} cannot be read: " in plan([found])
 
 
+def test_another_source_is_taken_whatever_its_version(world: World) -> None:
+    source = "https://git.elsewhere.example/etherpad_ynh"
+    table = f'[services.pad.app]\nsource = "{source}"\n'
+    world.file.write_text(f"{INVENTORY}\n{table}")
+    (found,) = upgrade.look(world.file, host="monts")
+    (app,) = found.apps
+    assert (app.service, app.before, app.source) == ("pad", app.after, source)
+    assert f"pad: {app.before} -> {app.before}, from {source}" in plan([found])
+    (one,) = world.run()
+    assert (one.subject, one.state) == ("pad", "upgraded")
+    assert upgrade.look(world.file, host="monts")[0].apps == ()
+    # One that fails is as it was, and told again.
+    world.file.write_text(f'{INVENTORY}\n{table}branch = "testing"\n')
+    world.change(broken={"etherpad": ["upgrade"]})
+    (one,) = world.run()
+    assert one.state == "unchanged"
+    assert [a.source for a in upgrade.look(world.file, host="monts")[0].apps] == [
+        f"{source}/tree/testing"
+    ]
+    # Back to the catalog, whose version is the same.
+    world.file.write_text(INVENTORY)
+    world.change(broken={})
+    (found,) = upgrade.look(world.file, host="monts")
+    assert f"pad: {app.before} -> {app.before}, from the catalog again" in plan([found])
+    (one,) = world.run()
+    assert one.state == "upgraded"
+    assert upgrade.look(world.file, host="monts")[0].apps == ()
+
+
 def test_one_host_that_says_nothing_leaves_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

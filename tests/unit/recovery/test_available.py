@@ -7,7 +7,8 @@ from pathlib import Path
 
 from platforms.debian import packages
 from platforms.yunohost import answers
-from platforms.yunohost.answers import Answer
+from platforms.yunohost.answers import Answer, App
+from platforms.yunohost.server import ORIGIN
 from platforms.yunohost.wanted import WantedApp
 from recovery import available
 from recovery.available import Available, Held, Mark, Waiting
@@ -40,10 +41,19 @@ def test_a_recorded_offer_is_sorted_out() -> None:
     )
     assert waiting == (
         Waiting("site", "wordpress", "6.1.9~ynh1", "6.1.9~ynh2"),
-        Waiting("mine", "my_webapp__3", "1.0~ynh22", "1.1~ynh1", source),
+        # Nobody noted where it came from.
+        Waiting("mine", "my_webapp__3", "1.0~ynh22", "1.1~ynh1", source, exchanged=True),
     )
     assert [one.subject for one in held] == ["gone"]
     assert others == ("my_webapp__2",)
+
+
+def test_an_app_whose_source_is_gone_from_the_inventory_and_the_catalog_is_held_back() -> None:
+    here = App("pad", "Pad", "1", settings={ORIGIN: "https://git.example/pad_ynh"})
+    offered = answers.upgrades(recorded("318-tools-update-apps-avail"))
+    waiting, held, _ = available.sorted_out([app("pad", "pad")], {"pad": here}, offered, {})
+    assert waiting == ()
+    assert "write source = 'https://git.example/pad_ynh' again" in held[0].why
 
 
 def test_what_cannot_be_upgraded_is_held_back_with_a_reason() -> None:

@@ -160,8 +160,13 @@ class Pretended:
         return read(self.looked(panels), frozenset(described))
 
     def does(self, step: Step) -> None:
-        """Change as the command would, or fail as it would."""
-        words = list(step.argv[1:])
+        """Change as the commands would, or fail as they would."""
+        for argv in filter(None, (step.argv, step.then)):
+            self.runs(argv)
+
+    def runs(self, argv: tuple[str, ...]) -> None:
+        """Change as one command would."""
+        words = list(argv[1:])
         options: dict[str, list[str]] = {}
         plain: list[str] = []
         name = ""
@@ -369,6 +374,11 @@ def _change_url(s: Pretended, words: list[str], options: Options) -> None:
     app["domain"], app["path"] = place
 
 
+def _app_setting(s: Pretended, words: list[str], options: Options) -> None:
+    _must(words[2] in s.apps, "unknown")
+    s.apps[words[2]]["settings"][words[3]] = options["-v"][0]
+
+
 def _app_config(s: Pretended, words: list[str], options: Options) -> None:
     panel = s.panels.setdefault(words[3], {})
     (given,) = options.get("--args", [""])
@@ -414,6 +424,7 @@ _EFFECTS: dict[tuple[str, ...], Callable[[Pretended, list[str], Options], None]]
     ("app", "remove"): _app_remove,
     ("app", "change-url"): _change_url,
     ("app", "config", "set"): _app_config,
+    ("app", "setting"): _app_setting,
     ("firewall", "open"): _firewall,
     ("firewall", "close"): _firewall,
 }

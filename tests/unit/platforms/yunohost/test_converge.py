@@ -16,7 +16,7 @@ from inventories.model import Inventory, Settings
 from platforms.yunohost.adopt import ROLE_NAMES, Facts, adopt, fits
 from platforms.yunohost.arguments import Manifest
 from platforms.yunohost.converge import converge, install_arguments
-from platforms.yunohost.obstacles import from_the_start, strangers, unsaved
+from platforms.yunohost.obstacles import from_the_start, strangers, strayed, unsaved
 from platforms.yunohost.server import Server
 from platforms.yunohost.steps import CannotConverge
 from platforms.yunohost.wanted import Wanted, wanted, wanted_app
@@ -655,6 +655,39 @@ def test_an_app_that_cannot_be_saved_is_named(tmp_path: Path) -> None:
     assert unsaved(want, state.read(), "pad") == ()
     (said,) = unsaved(want, state.read(), "site")
     assert said.startswith("services.site: wordpress has no backup script")
+
+
+def test_where_a_package_came_from_is_noted_and_another_source_is_told(tmp_path: Path) -> None:
+    def want(**app: str) -> Wanted:
+        document = copy.deepcopy(BASE)
+        table = {"id": "pad", "args": {"admin": "alice"}, **app}
+        url = "https://lab.test/pad"
+        document["services"] = {"pad": {"role": "app", "host": "monts", "url": url, "app": table}}
+        return wanted_of(loaded(tmp_path, document))
+
+    state = Pretended(users={}, apps={})
+    source = "https://git.example/pad_ynh"
+    first = want(source=source, branch="testing")
+    (step,) = [s for s in converge(first, state.read()) if s.name == "app pad"]
+    assert step.argv[3] == f"{source}/tree/testing"
+    # The stand-in calls an app as it is told to install it.
+    state.apps["pad"] = {
+        "id": "pad", "domain": "lab.test", "path": "/pad", "asks": [], "settings": {},
+    }  # fmt: skip
+    state.permissions["pad.main"] = {"label": "pad", "allowed": ["all_users"]}
+    (said,) = strayed(first, state.read(), "pad")
+    assert "is to come from https://git.example/pad_ynh/tree/testing, and is not" in said
+    state.runs(step.then)
+    assert strayed(first, state.read(), "pad") == ()
+    assert strayed(first, state.read(), "site") == ()
+    (said,) = strayed(want(source=source, branch="main"), state.read(), "pad")
+    assert f"from {source}/tree/main, and is from {source}/tree/testing" in said
+    assert said.endswith("releve upgrade FILE --service pad")
+    (said,) = strayed(want(), state.read(), "pad")
+    assert "is to come from the catalog, and is from" in said
+    # Whoever adopts the server gets it written down.
+    table = adopt(state.read(), FACTS, {}).document["services"]["pad"]["app"]
+    assert (table["source"], table["branch"]) == (source, "testing")
 
 
 def test_another_port_of_ssh_is_to_be_written_down_twice(tmp_path: Path) -> None:
