@@ -37,6 +37,7 @@ Kind = Literal[
     "certificate_refused",
     "command_unknown",
     "crashed",
+    "diagnosis_issues",
     "disk_full",
     "dns_special",
     "domain_exists",
@@ -196,6 +197,10 @@ _WHY: dict[Kind, _Meaning] = {
     "crashed": _Meaning(
         "YunoHost itself broke off in the middle; what it had begun may be half done.",
         "Look at the server's state before trying again, and at the log.",
+    ),
+    "diagnosis_issues": _Meaning(
+        "YunoHost's diagnosis found something that is not well.",
+        "See what, on the server: yunohost diagnosis show --issues --human-readable.",
     ),
     "disk_full": _Meaning(
         "There is no room left on the disk; what was begun is not finished.",
@@ -373,6 +378,15 @@ _WHY: dict[Kind, _Meaning] = {
     ),
 }
 
+# For a name that nobody gives a certificate for, whatever was wrong beside that.
+_NO_AUTHORITY = _Meaning(
+    "No authority gives certificates for names that are never in the DNS, such as those in .test "
+    "or .local; the old certificate stays.",
+    'Write certificate = "self-signed" for this domain, or use a name that is yours.',
+)
+# src/utils/dns.py of 12.1.25.
+_NEVER_IN_DNS = re.compile(r".+\.(?:home\.arpa|internal|local|localhost|onion|test)")
+
 # Words that tell kinds of failure apart, the first that fits. Only looked at when it is known
 # that there was a failure. Sources: the recordings, and locales/en.json of 12.1.25 for those
 # that were not recorded. A pair: command words that it is limited to, or () for all.
@@ -464,6 +478,7 @@ _FALLBACKS_DONE: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (("backup", "create"), "no_archive"),
     (("backup", "restore"), "restore_incomplete"),
     (("domain", "cert"), "certificate_refused"),
+    (("diagnosis", "run"), "diagnosis_issues"),
     (("app", "upgrade"), "upgrade_failed"),
     (("tools", "upgrade"), "upgrade_failed"),
     (("tools", "postinstall"), "postinstall_incomplete"),
@@ -613,6 +628,36 @@ def said(answer: Answer) -> tuple[str, ...]:
 _SECRET_OPTIONS = ("-p", "--password", "--change-password", "--new-password")
 
 
+# Commands that run scripts of apps: what these complain of is a warning to YunoHost.
+_SCRIPTS = (
+    ("app", "install"),
+    ("app", "remove"),
+    ("app", "upgrade"),
+    ("app", "change-url"),
+    ("backup", "create"),
+    ("backup", "restore"),
+    ("tools", "upgrade"),
+)
+# How many of the complaints before the failure are told.
+_COMPLAINTS = 3
+
+
+def complaints(answer: Answer) -> tuple[str, ...]:
+    """What an app's script complained of last before YunoHost called it a failure, without
+    secrets: YunoHost's own message says only that the script failed. Empty for other commands."""
+    if command_words(answer.argv) not in _SCRIPTS:
+        return ()
+    before: list[str] = []
+    for line in _COLOUR.sub("", answer.stderr).split("\n"):
+        level = _LEVEL.match(line)
+        if level and level[1] == "ERROR":
+            last = dict.fromkeys(text.strip() for text in before if text.strip())
+            return tuple(without_secrets(one, answer.argv) for one in last)[-_COMPLAINTS:]
+        if level and level[1] == "WARNING":
+            before.append(level[2])
+    return ()
+
+
 def without_secrets(text: str, argv: Sequence[str]) -> str:
     """Given text a command printed and its argv, return it without what could be secret in it:
     passwords, values of settings, and app arguments whose name says so. For logs.
@@ -664,6 +709,10 @@ def _by_words(answer: Answer, table: tuple[tuple[tuple[str, ...], Kind], ...]) -
 
 def _error(kind: Kind, answer: Answer, where: str, parts: tuple[str, ...] = ()) -> YunohostError:
     why = _WHY[kind]
+    if kind in ("certificate_not_diagnosed", "certificate_refused") and any(
+        map(_NEVER_IN_DNS.fullmatch, answer.argv)
+    ):
+        why = _NO_AUTHORITY
     log = operation_log(answer)
     how = (
         "ended well and yet failed"
@@ -673,13 +722,34 @@ def _error(kind: Kind, answer: Answer, where: str, parts: tuple[str, ...] = ()) 
     message = f"{where}{named(answer.argv)} {how}"
     if parts:
         message += f": {', '.join(parts)}"
-    elif quoted := said(answer):
-        message += f": {_short(' / '.join(quoted))}"
+    elif quoted := _told(answer, log):
+        message += f": {' / '.join(quoted)}"
     message = f"{message.rstrip('. ')}. {why.means}"
     remedy = why.remedy.replace(_SHOW, f"yunohost log show {log}" if log else "yunohost log list")
     return YunohostError(kind, message, remedy, log, parts)
 
 
-def _short(text: str, limit: int = 400) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+# How many messages are told of one failure: the first is often the cause, the last the sum.
+_TOLD = 5
+
+
+def _told(answer: Answer, log: str) -> tuple[str, ...]:
+    """What is told of a failure: complaints first, and of the errors none that only leads to the
+    log, which the remedy does."""
+    errors = said(answer)
+    telling = [text for text in errors if not (log and log in text)]
+    found = (*complaints(answer), *(telling or errors))
+    return tuple(dict.fromkeys(_short(text) for text in found))[-_TOLD:]
+
+
+def _short(text: str, begin: int = 140, end: int = 260) -> str:
+    """The text on one line. Of a long one the middle goes: what failed stands at the beginning,
+    why at the end."""
+    text = _UNSPEAKABLE.sub("…", " ".join(text.split()))
+    if len(text) <= begin + end:
+        return text
+    return f"{text[:begin].rstrip()} … {text[-end:].lstrip()}"
+
+
+# Signatures, keys and tokens, which tell people nothing.
+_UNSPEAKABLE = re.compile(r"[A-Za-z0-9+_=-]{60,}")

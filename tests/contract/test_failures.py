@@ -206,6 +206,51 @@ def test_missing_parts_are_named() -> None:
     assert error.parts == ("my_webapp (Error)", "wordpress (Error)")
 
 
+def test_what_an_apps_script_complained_of_is_told() -> None:
+    error = classify(recording("343").answer, done=False)
+    assert "lab: this upgrade always fails for __2 / Failed to upgrade" in str(error)
+    error = classify(inside("377", "yunohost app install"), done=False)
+    assert "labfail / Unable to install my_webapp" in str(error)
+    error = classify(recording("112").answer)
+    assert "Package 'php8.4' has no installation candidate" in str(error)
+    # Where else a warning is none of a failure, it is not told with one.
+    stderr = "WARNING beside\nERROR wrong"
+    assert "beside" not in str(classify(Answer(("yunohost", "domain", "add"), 1, "", stderr)))
+    # What a script repeats of its arguments, no message does.
+    argv = commands.app_install("a", args="admin_password=Sftp-Passw0rd-1")
+    error = classify(Answer(argv, 1, "", "WARNING cannot use Sftp-Passw0rd-1\nERROR failed"))
+    assert "cannot use" in str(error)
+    assert "Sftp-Passw0rd-1" not in str(error)
+
+
+# What Let's Encrypt refused, as YunoHost's client says it.
+REFUSED = """ERROR Error finalizing order:
+Url: https://acme-v02.api.letsencrypt.org/finalize-order/LAjxE7VpxEuOmGHTL0WXVUWPLbYuC2A-yMjMpO
+Data: b'{{"protected": "{blob}", "payload": "{blob}", "signature": "{blob}"}}'
+Response Code: 403
+Response: {{'detail': 'The order includes other names than the request', 'status': 403}}
+ERROR Certificate installation for {name} failed !
+Exception: Could not sign the new certificate
+"""
+
+
+def test_why_a_certificate_was_refused_is_told_to_its_end() -> None:
+    name = "cloud.example.org"
+    said = REFUSED.format(blob="eyJ1cmwiOiAi" * 60, name=name)
+    error = useful(classify(Answer(commands.cert_install(name), 1, "", said)))
+    assert "The order includes other names than the request', 'status': 403}" in str(error)
+    assert "Could not sign the new certificate" in str(error)
+    assert "eyJ1cmwi" not in str(error)
+    assert "port 80 is open" in error.remedy
+
+
+@pytest.mark.parametrize("number", ["045", "046"])
+def test_a_name_that_gets_no_certificate_anywhere_is_said_to_be_one(number: str) -> None:
+    error = useful(classify(recording(number).answer, done=False))
+    assert 'certificate = "self-signed"' in error.remedy
+    assert "port 80" not in str(error)
+
+
 def test_the_log_is_named() -> None:
     error = classify(recording("343").answer, done=False)
     assert error is not None
