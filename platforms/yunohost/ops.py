@@ -37,7 +37,7 @@ from platforms.yunohost.durable import Command, Done, StepError, Task
 from platforms.yunohost.errors import YunohostError, checked, classify
 from platforms.yunohost.looking import Looked, Question
 from platforms.yunohost.obstacles import from_the_start, obstacles, strangers, strayed, unsaved
-from platforms.yunohost.server import QUESTIONS, Server, panel_question, read
+from platforms.yunohost.server import PANELS, QUESTIONS, Server, panel_question, read
 from platforms.yunohost.steps import VALUES, CannotConverge, Stage, Step
 from platforms.yunohost.wanted import Wanted, WantedApp
 from tools.age import AgeError
@@ -311,9 +311,11 @@ _STRENGTH = "security.password.user_strength"
 def server(wanted: Wanted, whole: Wanted) -> Server:
     """The current host as it is, with what is needed to compare it with `wanted`, and to remember
     it as far as `whole` describes it. Raise RefusedError when it does not tell."""
-    panels = (panel_question(app) for app in wanted.panels)
     try:
-        return read(look((*QUESTIONS, *panels)), whole.accounts)
+        looked = look((*QUESTIONS, *PANELS) if wanted.panels else QUESTIONS)
+        now = read(looked, whole.accounts)
+        unsaid = tuple(panel_question(app) for app in wanted.unsaid(now.panels))
+        return read({**looked, **look(unsaid)}, whole.accounts) if unsaid else now
     except (YunohostError, UnreadableError) as error:
         raise ops.RefusedError(f"{wanted.host} cannot be looked at: {error}") from error
 

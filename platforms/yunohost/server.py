@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -97,8 +98,21 @@ QUESTIONS: tuple[Question, ...] = (
 Looked: TypeAlias = Mapping[str, Answer | Mapping[str, str]]
 
 
+# What the panels of apps offer, and of their scripts the lines by which they would answer
+# themselves. Asked along where the inventory sets anything in a panel.
+PANELS: tuple[Question, ...] = (
+    Question("panel-options", files="/etc/yunohost/apps/*/config_panel.toml"),
+    Question(
+        "panel-answers",
+        files="/etc/yunohost/apps/*/scripts/config",
+        hide=r"^(?!.*\b(?:get__|ynh_app_config_(?:get|show)))",
+    ),
+)
+
+
 def panel_question(instance: str) -> Question:
-    """What an app's configuration panel says: one more start, for apps that need it."""
+    """What an app's configuration panel says: one more start of `yunohost`, for what its settings
+    do not tell."""
     path = f"/etc/yunohost/apps/{instance}"
     return Question(f"panel:{instance}", argv=commands.app_config_get(instance), needs=path)
 
@@ -210,6 +224,7 @@ class Server:
     # Apps whose installation has not ended: it still runs, or was cut off. When it began (UTC).
     unfinished: Mapping[str, datetime] = field(default_factory=dict)
     reserved: frozenset[str] = field(default=frozenset(), repr=False)  # the system's own accounts
+    # What is known of the panels that were asked for: all of it, or what settings.yml says.
     panels: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
 
     @property
@@ -239,7 +254,7 @@ class Server:
 
 
 def read(looked: Looked, described: Collection[str] = ()) -> Server:
-    """The answers to QUESTIONS (and to any `panel_question`) as a Server.
+    """The answers to QUESTIONS (and to PANELS and any `panel_question`) as a Server.
 
     `described`: accounts beside the admins of which more than the name is wanted. Raise
     YunohostError for a command that failed, UnreadableError for an answer that cannot be
@@ -304,9 +319,12 @@ def read(looked: Looked, described: Collection[str] = ()) -> Server:
             for line in text.splitlines()
         ),
         panels={
-            name.partition(":")[2]: _panel(found)
-            for name, found in looked.items()
-            if name.startswith("panel:") and isinstance(found, Answer)
+            **_panels(apps, looked),
+            **{
+                name.partition(":")[2]: _panel(found)
+                for name, found in looked.items()
+                if name.startswith("panel:") and isinstance(found, Answer)
+            },
         },
     )
 
@@ -324,6 +342,71 @@ def _panel(found: Answer) -> Mapping[str, Setting]:
     if error is not None and error.kind == "no_panel":
         return {}
     return answers.panel(checked(found))
+
+
+def _panels(apps: Mapping[str, App], looked: Looked) -> Mapping[str, Mapping[str, Setting]]:
+    """What apps' settings say of their panels."""
+    if "panel-options" not in looked:
+        return {}
+    scripts = {
+        PurePosixPath(path).parts[-3]: text
+        for path, text in _files(looked, "panel-answers").items()
+    }
+    offered = {
+        PurePosixPath(path).parent.name: text
+        for path, text in _files(looked, "panel-options").items()
+    }
+    return {
+        name: found
+        for name, app in apps.items()
+        if (found := _from_settings(app, offered.get(name, ""), scripts.get(name, "")))
+    }
+
+
+# A script that answers in a way of its own, whatever the option.
+_OWN_WAY = re.compile(r"\bynh_app_config_(?:get|show)(?:_one)?\s*\(\s*\)")
+# What is no value, or none that may be seen.
+_NO_VALUE = {"alert", "button", "display_text", "file", "markdown", "password"}
+
+
+def _from_settings(app: App, offered: str, script: str) -> Mapping[str, Setting]:
+    """The options of an app's panel whose value is kept among its settings, and nowhere else."""
+    try:
+        panels = tomllib.loads(offered)
+    except tomllib.TOMLDecodeError:
+        return {}
+    if _OWN_WAY.search(script):
+        return {}
+    found = {}
+    for first, panel in _tables(panels):
+        for second, section in _tables(panel):
+            for last, option in _tables(section):
+                bind = option.get("bind") or section.get("bind") or panel.get("bind")
+                kind = option.get("type")
+                if (
+                    bind in (None, "settings")
+                    and isinstance(kind, str)
+                    and kind not in _NO_VALUE
+                    and last in app.settings
+                    and not re.search(rf"\bget__{re.escape(last)}\b", script)
+                ):
+                    key = f"{first}.{second}.{last}"
+                    found[key] = Setting(key, _as_shown(app.settings[last], option), "")
+    return found
+
+
+def _tables(table: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    return ((key, value) for key, value in table.items() if isinstance(value, dict))
+
+
+def _as_shown(value: Scalar, option: Mapping[str, Any]) -> str:
+    """A value of settings.yml as `app config get` shows it."""
+    text = "" if value is None else str(value)
+    if option["type"] == "boolean":
+        for word, default in (("yes", 1), ("no", 0)):
+            if text == str(option.get(word, default)):
+                return word
+    return text
 
 
 def _files(looked: Looked, name: str) -> Mapping[str, str]:

@@ -117,8 +117,18 @@ class Wanted:
 
     @property
     def panels(self) -> tuple[str, ...]:
-        """Apps whose panel must be asked (`server.panel_question`)."""
+        """Apps in whose panel anything is to be set."""
         return tuple(app.instance for app in self.apps if app.panel and not app.absent)
+
+    def unsaid(self, known: Mapping[str, Mapping[str, object]]) -> tuple[str, ...]:
+        """Those of them whose panel must be asked itself (`server.panel_question`): instance →
+        option is known of no more than `known`."""
+        return tuple(
+            app.instance
+            for app in self.apps
+            if app.instance in self.panels
+            and not app.panel.keys() <= known.get(app.instance, {}).keys()
+        )
 
 
 def password_of(host: str, account: str) -> str:

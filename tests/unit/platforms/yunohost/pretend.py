@@ -94,6 +94,7 @@ class Pretended:
     apps: dict[str, dict[str, Any]] = field(default_factory=dict)
     panels: dict[str, dict[str, str]] = field(default_factory=dict)
     sandboxes: tuple[str, ...] = ()  # domains for which a package asks for one name more
+    offered: dict[str, tuple[str, str]] = field(default_factory=dict)  # config_panel.toml, script
     version: str = "12.1.25"
     untold: tuple[str, ...] = ()  # installed, and not told about
     installations: dict[str, str] = field(default_factory=dict)  # YunoHost's records of them
@@ -118,6 +119,12 @@ class Pretended:
             if name in self.panels:
                 rows = {k: {"ask": k, "value": v} for k, v in self.panels[name].items()}
                 out[f"panel:{name}"] = Answer(("yunohost",), 0, json.dumps(rows), "")
+        for name, number in (("panel-options", 0), ("panel-answers", 1)):
+            file = ("config_panel.toml", "scripts/config")[number]
+            out[name] = {
+                f"/etc/yunohost/apps/{app}/{file}": texts[number]
+                for app, texts in self.offered.items()
+            }
         pems = certificates()
         return out | {
             "installed": {"/etc/yunohost/installed": ""},

@@ -512,6 +512,68 @@ def test_panels_are_compared_with_what_the_app_says_else_with_its_settings(tmp_p
     assert "has no such option" in obstacles(tmp_path, state, {}, site=service)
 
 
+PANEL = """
+version = "1.0"
+[main]
+name.en = "Site"
+    [main.sftp]
+    name.en = "SFTP"
+        [main.sftp.with_sftp]
+        ask.en = "SFTP?"
+        type = "boolean"
+        [main.sftp.password]
+        ask = "Password"
+        type = "password"
+        [main.sftp.level]
+        type = "boolean"
+        yes = "high"
+        no = "low"
+    [main.php]
+    bind = ":/etc/php.ini"
+        [main.php.memory]
+        type = "string"
+        [main.php.version]
+        type = "select"
+        bind = "settings"
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "script", "said"),
+    [
+        ("sftp.with_sftp", "", "yes"),
+        ("sftp.level", "", "no"),  # words of the app's own
+        ("php.version", "", "8.2"),
+        ("php.version", "get__memory() {", "8.2"),
+        ("php.memory", "", None),  # in a file that somebody may have edited
+        ("sftp.password", "", None),  # whether there is one does not leave the host
+        ("sftp.level", "get__level() {", None),  # the app's own script says it
+        ("sftp.with_sftp", "ynh_app_config_show() {", None),
+        ("sftp.other", "", None),
+    ],
+)
+def test_a_panel_is_asked_only_for_what_the_settings_do_not_say(
+    tmp_path: Path, option: str, script: str, said: str | None
+) -> None:
+    state = usual()
+    state.apps["wordpress"]["settings"] |= {
+        "with_sftp": 1,
+        "level": "low",
+        "version": "8.2",
+        "memory": "1G",
+        "password": "x",
+    }
+    state.offered["wordpress"] = (PANEL, script)
+    key = f"main.{option}"
+    document = copy.deepcopy(BASE)
+    document["services"] = {"site": {"role": "app", "host": "monts", **site(panel={key: "z"})}}
+    want = wanted_of(loaded(tmp_path, document))
+    seen = state.read(want.accounts)
+    found = seen.panels["wordpress"].get(key) if "wordpress" in seen.panels else None
+    assert (found.value if found else None) == said
+    assert want.unsaid(seen.panels) == (() if said is not None else ("wordpress",))
+
+
 @pytest.mark.parametrize(
     ("table", "services", "said"),
     [
