@@ -41,7 +41,8 @@ def failed(here: Any, message: str) -> bool:
 
 @dataclass(frozen=True)
 class File:
-    """A file as it must be. `secret`: neither its content nor its difference is ever shown."""
+    """A file as it must be. `secret`: neither its content nor its difference is ever shown.
+    `given`: it becomes somebody else's, and what they make of it is no change by hand."""
 
     path: str
     content: bytes = field(repr=False)
@@ -49,6 +50,7 @@ class File:
     owner: str = "root"
     group: str = "root"
     secret: bool = False
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,8 @@ def _place_file(
     item: File, now: Found | None
 ) -> Generator[StringCommand | FileUploadCommand, None, None]:
     digest = hashlib.sha256(item.content).hexdigest()
-    note("file", path=item.path, sha256=digest, mode=_mode(item))
+    if not item.given:
+        note("file", path=item.path, sha256=digest, mode=_mode(item))
     same = now is not None and now.sha256 == digest and now.kind.startswith("regular")
     if not same:
         note("diff", path=item.path, text=_difference(item, now))

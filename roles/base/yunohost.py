@@ -138,7 +138,7 @@ def _set_up(host: Host, inventory: Inventory) -> None:
             # root's until the account exists; whoever it is may read it.
             ops.Folder(home),
             ops.Folder(f"{home}/.ssh"),
-            ops.File(f"{home}/.ssh/authorized_keys", keys.authorized_keys(lines)),
+            ops.File(f"{home}/.ssh/authorized_keys", keys.authorized_keys(lines), given=True),
         ),
         name=f"Keys of {user}, before root's door is closed",
     )
