@@ -24,6 +24,7 @@ from platforms.yunohost import answers, commands, durable, remote
 from platforms.yunohost.app import instance_of
 from platforms.yunohost.durable import Command, Task
 from recovery.drill import write_as_members
+from roles.apps import wanted_of
 from tests.live.story import HAS_YUNOHOST, HOST, IS_SET_UP, Offered, Story, host_of, said
 from tools import ssh
 
@@ -65,8 +66,7 @@ def test_a_blank_server_is_installed_and_a_server_taken_as_it_is(story: Story) -
     story.releve("deploy", story.file, "--yes", about="first deploy")
     assert story.is_set_up()
     story.trust()
-    wanted = {instance_of(story.inventory().services[name]) for name in services(story)}
-    assert wanted <= set(installed(story))
+    assert {app.instance for app in wanted_of(story.inventory(), HOST).apps} <= set(installed(story))
     # What was not well before we came proves nothing of us, and a rebuild insists on all of it.
     if theirs := [name for name in services(story) if name.startswith("found-")]:
         story.left_alone = unwell(story, theirs, patience=3)
@@ -271,7 +271,7 @@ def test_everything_is_rebuilt_on_a_blank_host(
         pytest.skip("BLANK=root@ADDRESS is not given")
     place = blanks[0]
     story.reach(place)
-    ours = {instance_of(story.inventory().services[name]) for name in services(story)}
+    ours = {app.instance for app in wanted_of(story.inventory(), HOST).apps}
     before = {name: version for name, version in installed(story).items() if name in ours}
     story.releve(
         "rebuild", story.file, "--host", place.address, "--host-key", place.host_key,
