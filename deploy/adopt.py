@@ -6,24 +6,32 @@ import ipaddress
 import re
 import socket
 import tempfile
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import roles
+from deploy import dns
+from deploy.dns import ZonePlan
 from inventories.access import passphrase
+from inventories.model import Inventory, Line
 from inventories.problems import InventoryError
 from platforms.yunohost import adopt as describing
 from platforms.yunohost import looking, remote
-from platforms.yunohost.adopt import Adopted, Facts
+from platforms.yunohost.adopt import Adopted, Facts, fits
 from platforms.yunohost.answers import version_number
 from platforms.yunohost.converge import converge
 from platforms.yunohost.obstacles import OLDEST
 from platforms.yunohost.server import QUESTIONS, Server, read
 from platforms.yunohost.steps import CannotConverge
 from roles.apps import roles_of_apps, wanted_of
+from roles.interface import Record
+from tools.dns import DnsError, plain_text
 from tools.ssh import Target, scan, session
 
+# How a text begins that says who sends for a domain.
+_SPF = "v=spf1"
 # Seconds. One of the questions prepares all of YunoHost's configuration files.
 _TIMEOUT = 300
 
@@ -113,12 +121,66 @@ def adopt(
     known = {} if as_apps else roles_of_apps()
     adopted = describing.adopt(server, facts, known, mailboxes, beside)
     try:
-        left = _left(adopted, looked, facts.name)
+        inventory = _loaded(adopted)
     except InventoryError:
         # A role that cannot do without settings of its own: then as apps like any other.
-        adopted = describing.adopt(server, facts, {}, mailboxes, beside)
-        left = _left(adopted, looked, facts.name)
-    return replace(adopted, missing=(*adopted.missing, *left))
+        known = {}
+        adopted = describing.adopt(server, facts, known, mailboxes, beside)
+        inventory = _loaded(adopted)
+    chosen, others = spf(dns.plan(inventory, [describing.MAIL]))
+    if chosen and fits(Line, chosen):
+        adopted = describing.adopt(server, facts, known, mailboxes, beside, chosen)
+    left = _left(inventory, looked, facts.name)
+    return replace(adopted, missing=(*adopted.missing, *others, *left))
+
+
+def spf(plans: Sequence[ZonePlan]) -> tuple[str, tuple[str, ...]]:
+    """Given how DNS differs from what mail needs, return who DNS says sends for the domains, as
+    most of them have it ("": as we would write it, or nothing), and a line for what is left. Pure.
+
+    A record that somebody made may let a newsletter's or a school's server send: ours would shut
+    that out.
+    """
+    lines = []
+    said: dict[str, str] = {}
+    ours = ""
+    for plan in plans:
+        if plan.error:
+            lines.append(f"who sends for {plan.zone.id} (SPF) is not known: {plan.error}")
+            continue
+        there = {d.name: d.found for d in plan.differences if d.type == "TXT"}
+        for record in plan.records:
+            if not isinstance(record, Record) or record.prefix != _SPF:
+                continue
+            ours, *_ = record.values
+            found = [ours]
+            if record.name.lower() in there:
+                texts = map(_text, there[record.name.lower()])
+                found = [text for text in texts if text.lower().startswith(_SPF)]
+            if len(found) == 1:
+                said[record.name] = found[0]
+    chosen = next((text for text, _ in Counter(said.values()).most_common(1)), ours)
+    lines += [
+        f"the SPF record of {name}, which differs from that of other domains: {text}"
+        for name, text in said.items()
+        if text != chosen
+    ]
+    return chosen if chosen != ours else "", tuple(lines)
+
+
+def _text(value: str) -> str:
+    try:
+        return plain_text(value)
+    except DnsError:  # not UTF-8: none of ours
+        return ""
+
+
+def _loaded(adopted: Adopted) -> Inventory:
+    """It as an inventory. Raise InventoryError."""
+    with tempfile.TemporaryDirectory(prefix="releve-adopt-") as folder:
+        file = Path(folder) / "inventory.toml"
+        file.write_text(adopted.text(), encoding="utf-8")
+        return roles.load(file)
 
 
 def _check(where: Target, server: Server, mailboxes: Collection[str]) -> None:
@@ -141,12 +203,8 @@ def _check(where: Target, server: Server, mailboxes: Collection[str]) -> None:
         raise AdoptError(f"{where.name} has no account {', '.join(unknown)}")
 
 
-def _left(adopted: Adopted, looked: looking.Looked, name: str) -> tuple[str, ...]:
-    """What a deploy of the result would change all the same. Raise InventoryError."""
-    with tempfile.TemporaryDirectory(prefix="releve-adopt-") as folder:
-        file = Path(folder) / "inventory.toml"
-        file.write_text(adopted.text(), encoding="utf-8")
-        inventory = roles.load(file)
+def _left(inventory: Inventory, looked: looking.Looked, name: str) -> tuple[str, ...]:
+    """What a deploy of the result would change all the same."""
     wanted = wanted_of(inventory, name)
     try:
         steps = converge(wanted, read(looked, wanted.accounts))

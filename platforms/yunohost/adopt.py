@@ -147,6 +147,8 @@ def _plain(line: str) -> str:
 
 TO_FILL_IN = "TO FILL IN"
 _MAIL_IN = "feature.mail.mail_in"
+# What the server's own mail is called as a service.
+MAIL = "mail"
 
 
 @dataclass
@@ -183,16 +185,18 @@ def adopt(
     roles: Mapping[str, str],
     mailboxes: Collection[str] = (),
     beside: Iterable[str] = (),
+    spf: str = "",
 ) -> Adopted:
     """Describe a server. `roles`: app of the catalog → role with that app; other apps get the
     role "app". `mailboxes`: role mailboxes beside those that ROLE_NAMES knows; the server must
-    have been read with these and ROLE_NAMES as `described`. `beside`: from `beside`.
+    have been read with these and ROLE_NAMES as `described`. `beside`: from `beside`. `spf`: what
+    DNS says of who sends for its domains, when it is another text than ours.
     """
     writer = _Writer(server, list(beside))
     chosen = {*ROLE_NAMES, *mailboxes}
     operators, people = _operators(writer)
     boxes = _mailboxes(writer, chosen - operators.keys())
-    services = {**_services(writer, facts.name, roles), **_mail(server, facts.name)}
+    services = {**_services(writer, facts.name, roles), **_mail(server, facts.name, spf)}
     table: dict[str, Any] = {"main_domain": server.main_domain}
     parts = {
         "settings": _settings(writer),
@@ -472,7 +476,7 @@ def _around(server: Server, permission: Permission, app: str, part: str) -> Iter
 
 def _services(writer: _Writer, host: str, roles: Mapping[str, str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    taken = {"mail"}  # see `_mail`
+    taken = {MAIL}
     for app in sorted(writer.server.apps.values(), key=lambda a: a.id):
         if app.id in writer.server.ghosts:
             writer.missing.append(
@@ -503,7 +507,7 @@ def _services(writer: _Writer, host: str, roles: Mapping[str, str]) -> dict[str,
     return out
 
 
-def _mail(server: Server, host: str) -> dict[str, Any]:
+def _mail(server: Server, host: str, spf: str) -> dict[str, Any]:
     """The server's own mail as a service: without it no plan knows its DNS records, and they stay
     where they are when the server is rebuilt elsewhere."""
     receives = [
@@ -516,7 +520,8 @@ def _mail(server: Server, host: str) -> dict[str, Any]:
     # Where every server has its portal, and no app can be.
     url = f"https://{server.main_domain}/yunohost/sso"
     entry = {"role": "mail", "host": host, "url": url}
-    return {"mail": {**entry, "settings": {"domains": receives}}}
+    own = {"spf": spf} if spf else {}
+    return {MAIL: {**entry, "settings": {"domains": receives, **own}}}
 
 
 def _app(writer: _Writer, app: App, role: str, roles: Mapping[str, str]) -> dict[str, Any]:
