@@ -66,7 +66,8 @@ def test_a_blank_server_is_installed_and_a_server_taken_as_it_is(story: Story) -
     story.releve("deploy", story.file, "--yes", about="first deploy")
     assert story.is_set_up()
     story.trust()
-    assert {app.instance for app in wanted_of(story.inventory(), HOST).apps} <= set(installed(story))
+    wanted = {app.instance for app in wanted_of(story.inventory(), HOST).apps}
+    assert wanted <= set(installed(story))
     # What was not well before we came proves nothing of us, and a rebuild insists on all of it.
     if theirs := [name for name in services(story) if name.startswith("found-")]:
         story.left_alone = unwell(story, theirs, patience=3)
