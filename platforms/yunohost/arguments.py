@@ -11,8 +11,6 @@ and for nothing else, one after another, on a terminal (`Arguments.prompts`, uti
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -277,82 +275,3 @@ def encoded(pairs: Sequence[tuple[str, str]]) -> str:
         if not re.fullmatch(r"[A-Za-z_][\w-]*", key, re.ASCII):
             raise ValueError(f"{key!r} is no name of a question")
     return urlencode(pairs, quote_via=quote, safe="/", errors="strict")
-
-
-# --- Accounts from a file --------------------------------------------------------------------
-
-_COLUMNS = (
-    "username",
-    "firstname",
-    "lastname",
-    "password",
-    "mail",
-    "mail-alias",
-    "mail-forward",
-    "mailbox-quota",
-    "groups",
-)
-# What YunoHost takes as each half of a name in such a file, said so that no name takes long to
-# refuse (its own pattern, in user.py of 12.1.25, does).
-_HALF = re.compile(r"[^\W\d_]+(?:[ ,.'-]{1,3}[^\W\d_]+)*[ ,.'-]{0,3}")
-
-
-@dataclass(frozen=True)
-class NewAccount:
-    """An account to be made. `mail` decides its domain. Its repr has no password in it."""
-
-    name: str
-    fullname: str
-    mail: str
-    password: str
-    groups: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
-    forwards: tuple[str, ...] = ()
-    quota: str = "0"
-
-    def __repr__(self) -> str:
-        return f"NewAccount({self.name!r})"
-
-
-def halves(fullname: str) -> tuple[str, str] | None:
-    """Given a full name, return first and last name as the file needs them; None when it cannot
-    be told so: one word only, or digits in it. Then use `commands.user_create`, or make the
-    account with two words and correct it by `commands.user_update`.
-    """
-    first, _, last = fullname.strip().partition(" ")
-    if _HALF.fullmatch(first) and _HALF.fullmatch(last.strip()):
-        return first, last.strip()
-    return None
-
-
-def users_csv(accounts: Sequence[NewAccount]) -> str:
-    """Given accounts, return the file that `commands.user_import` takes (seen: recording 363).
-
-    It holds passwords: only ever in memory, or in a file in memory that root alone can read.
-    Raise ValueError for what the file cannot say; the message names the account only.
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, delimiter=";", quotechar='"', lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for account in accounts:
-        names = halves(account.fullname)
-        if names is None:
-            raise ValueError(f"the full name of {account.name} cannot be told in a file")
-        if len(account.password) < 3 or re.search(
-            r"[\x00-\x1f\x7f\ud800-\udfff]", account.password
-        ):
-            raise ValueError(f"the password of {account.name} cannot be told in a file")
-        row = (
-            account.name,
-            *names,
-            account.password,
-            account.mail,
-            ",".join(account.aliases),
-            ",".join(account.forwards),
-            account.quota,
-            ",".join(account.groups),
-        )
-        if any(re.search(r"[\x00-\x1f]", cell) for cell in row):
-            raise ValueError(f"an entry of {account.name} has control characters in it")
-        writer.writerow(row)
-    return out.getvalue()

@@ -53,7 +53,6 @@ _PATTERNS = {
     "permission": r"[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_-]+)?",
     "app": r"[a-z0-9][a-z0-9_-]*",
     "setting": r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_][A-Za-z0-9_-]*){0,2}",
-    "service": r"[A-Za-z0-9][A-Za-z0-9_.@:-]*",
     "word": r"[A-Za-z0-9][A-Za-z0-9_.-]*",
     "archive": r"\w[\w.-]{0,48}[\w-]|\w",
     "mail address": rf"[A-Za-z0-9_][\w+.-]*@(?:{_LABEL}\.)+{_LABEL}",
@@ -136,21 +135,8 @@ def _flag(name: str, wanted: bool) -> Argv:
 # --- Questions -------------------------------------------------------------------------------
 
 
-def tools_versions() -> Argv:
-    """Answered before the post-install too."""
-    return _read("tools", "versions")
-
-
 def domain_list() -> Argv:
     return _read("domain", "list")
-
-
-def domain_info(name: str) -> Argv:
-    return _read("domain", "info", _is("domain", name))
-
-
-def domain_main() -> Argv:
-    return _read("domain", "main-domain")
 
 
 def domain_config_get(name: str, key: str | None = None) -> Argv:
@@ -165,18 +151,10 @@ def cert_status(names: Sequence[str] = (), *, full: bool = False) -> Argv:
     return _read("domain", "cert", "status", *_all("domain", names), *_flag("--full", full))
 
 
-def dns_suggest(name: str) -> Argv:
-    return _read("domain", "dns", "suggest", _is("domain", name))
-
-
 def user_list(fields: Sequence[str] = ()) -> Argv:
     """All accounts. Members are data: ask only for the fields that are needed."""
     wanted = ("--fields", *_all("word", fields)) if fields else ()
     return _read("user", "list", *wanted)
-
-
-def user_info(name: str) -> Argv:
-    return _read("user", "info", _is("user name", name))
 
 
 def group_list(*, full: bool = True, primary: bool = False) -> Argv:
@@ -198,39 +176,14 @@ def permission_list(*, full: bool = True) -> Argv:
     return _read("user", "permission", "list", *_flag("--full", full))
 
 
-def permission_info(name: str) -> Argv:
-    return _read("user", "permission", "info", _is("permission", name))
-
-
-def ssh_key_list(user: str) -> Argv:
-    return _read("user", "ssh", "list-keys", _is("user name", user))
-
-
 def app_list(*, full: bool = False) -> Argv:
     """`full` answers passwords too: keep it off logs, and read it by `answers.apps` only."""
     return _read("app", "list", *_flag("--full", full))
 
 
-def app_info(app: str, *, full: bool = False) -> Argv:
-    """`full` answers passwords too: keep it off logs, and read it by `answers.app_info` only."""
-    return _read("app", "info", _is("app", app), *_flag("--full", full))
-
-
-def app_map() -> Argv:
-    return _read("app", "map")
-
-
-def app_catalog() -> Argv:
-    return _read("app", "catalog")
-
-
 def app_manifest(source: str) -> Argv:
     """What an app asks for: a catalog id, an https URL, or a folder on the server."""
     return _read("app", "manifest", _is("source", source))
-
-
-def app_setting_get(app: str, key: str) -> Argv:
-    return _read("app", "setting", _is("app", app), _is("setting", key))
 
 
 def app_config_get(app: str, key: str | None = None) -> Argv:
@@ -242,48 +195,14 @@ def settings_list() -> Argv:
     return _read("settings", "list")
 
 
-def settings_get(key: str) -> Argv:
-    return _read("settings", "get", _is("setting", key))
-
-
 def firewall_list() -> Argv:
     """The raw list: nothing else is right (seen: recordings 209 to 211)."""
     return _read("firewall", "list", "--raw")
 
 
-def service_status(names: Sequence[str] = ()) -> Argv:
-    return _read("service", "status", *_all("service", names))
-
-
-def log_list(limit: int = 50) -> Argv:
-    """The newest operations."""
-    return _read("log", "list", "--limit", str(int(limit)))
-
-
-def diagnosis_show(categories: Sequence[str] = ()) -> Argv:
-    return _read("diagnosis", "show", *_all("word", categories))
-
-
-def hook_list(action: str) -> Argv:
-    return _read("hook", "list", _is("word", action))
-
-
-def migrations_pending() -> Argv:
-    return _read("tools", "migrations", "list", "--pending")
-
-
 def regen_conf_pending() -> Argv:
     """Which configuration files somebody changed by hand. Prepares all templates: seconds."""
     return _read("tools", "regen-conf", "--list-pending")
-
-
-def backup_list(*, with_info: bool = False) -> Argv:
-    return _read("backup", "list", *_flag("--with-info", with_info))
-
-
-def backup_info(name: str, *, with_details: bool = False) -> Argv:
-    """Refused before the post-install, unlike `backup_list` (seen: recording 282)."""
-    return _read("backup", "info", _is("archive", name), *_flag("--with-details", with_details))
 
 
 # --- The server ------------------------------------------------------------------------------
@@ -328,18 +247,6 @@ def system_upgrade(timeout: int = LOCK_TIMEOUT) -> Argv:
     return _write(timeout, "tools", "upgrade", "system")
 
 
-def migrations_run(timeout: int = LOCK_TIMEOUT) -> Argv:
-    """Only those that need nobody's decision."""
-    return _write(timeout, "tools", "migrations", "run", "--auto")
-
-
-def regen_conf(
-    names: Sequence[str] = (), *, force: bool = False, timeout: int = LOCK_TIMEOUT
-) -> Argv:
-    """Write configuration anew. `force` overwrites what was changed by hand."""
-    return _write(timeout, "tools", "regen-conf", *_all("word", names), *_flag("--force", force))
-
-
 def settings_set(key: str, value: str, timeout: int = LOCK_TIMEOUT) -> Argv:
     return _write(timeout, "settings", "set", _is("setting", key), *_option("-v", value))
 
@@ -353,22 +260,6 @@ def settings_set_part(part: str, args: str, timeout: int = LOCK_TIMEOUT) -> Argv
 def settings_ask(key: str, timeout: int = LOCK_TIMEOUT) -> Argv:
     """Set a secret: YunoHost asks for it on a terminal, once (src/utils/form.py of 12.1.25)."""
     return _write(timeout, "settings", "set", _is("setting", key))
-
-
-def settings_reset(key: str, timeout: int = LOCK_TIMEOUT) -> Argv:
-    return _write(timeout, "settings", "reset", _is("setting", key))
-
-
-def service_restart(name: str, timeout: int = LOCK_TIMEOUT) -> Argv:
-    return _write(timeout, "service", "restart", _is("service", name))
-
-
-def service_start(name: str, timeout: int = LOCK_TIMEOUT) -> Argv:
-    return _write(timeout, "service", "start", _is("service", name))
-
-
-def service_stop(name: str, timeout: int = LOCK_TIMEOUT) -> Argv:
-    return _write(timeout, "service", "stop", _is("service", name))
 
 
 def diagnosis_run(
@@ -395,12 +286,6 @@ def firewall_open(port: str, protocol: str, comment: str, timeout: int = LOCK_TI
 def firewall_close(port: str, protocol: str, timeout: int = LOCK_TIMEOUT) -> Argv:
     number, rest = _port(port, protocol)
     return _write(timeout, "firewall", "close", number, *rest)
-
-
-def firewall_delete(port: str, protocol: str, timeout: int = LOCK_TIMEOUT) -> Argv:
-    """Close a port and forget it."""
-    number, rest = _port(port, protocol)
-    return _write(timeout, "firewall", "delete", number, *rest)
 
 
 # --- Domains ---------------------------------------------------------------------------------
@@ -456,10 +341,6 @@ def cert_install(
     )
 
 
-def cert_renew(name: str, timeout: int = LOCK_TIMEOUT) -> Argv:
-    return _write(timeout, "domain", "cert", "renew", _is("domain", name))
-
-
 # --- People ----------------------------------------------------------------------------------
 
 
@@ -480,15 +361,6 @@ def user_create(
         _is("domain", domain),
         *(("--mailbox-quota", _is("quota", quota)) if quota != "0" else ()),
     )
-
-
-def user_import(path: str, timeout: int = LOCK_TIMEOUT) -> Argv:
-    """Make accounts from a CSV file (`arguments.users_csv`) that only root can read.
-
-    Accounts that exist are left as they are. Never `--update`: it sets passwords and takes away
-    groups and aliases that the file does not name. Never `--delete`: it removes everybody else.
-    """
-    return _write(timeout, "user", "import", _is("path", path))
 
 
 def user_update(
@@ -698,10 +570,6 @@ def app_change_url(app: str, domain: str, path: str, timeout: int = LOCK_TIMEOUT
     )
 
 
-def app_change_label(app: str, label: str, timeout: int = LOCK_TIMEOUT) -> Argv:
-    return _write(timeout, "app", "change-label", _is("app", app), _free("label", label))
-
-
 def app_setting_set(app: str, key: str, value: str, timeout: int = LOCK_TIMEOUT) -> Argv:
     return _write(
         timeout, "app", "setting", _is("app", app), _is("setting", key), *_option("-v", value)
@@ -721,7 +589,10 @@ def app_config_set_panel(
     Never one value alone: YunoHost crashes on one that another one shows (`visible`), and an app's
     script may count on all that its panel holds (my_webapp does; both seen on 12.1.25).
     """
-    given = (*(_option("--args", args) if args else ()), *(("--args-file", file) if file else ()))
+    given = (
+        *(_option("--args", args) if args else ()),
+        *(_option("--args-file", file) if file else ()),
+    )
     where = (_is("app", app), _is("setting", panel))
     return _write(timeout, "app", "config", "set", *where, *given)
 

@@ -577,15 +577,6 @@ _LOOKS: dict[tuple[str, ...], Callable[[Answer], _Found | None]] = {
 }
 
 
-def unreachable_mirrors(answer: Answer) -> tuple[str, ...]:
-    """Given `tools update` or an upgrade, return the addresses that apt names as not fetched.
-
-    For a report only: whether lists are fresh is asked of apt. `last_apt_update` says "just
-    now" though all failed (seen: recording 354).
-    """
-    return tuple(dict.fromkeys(re.findall(r"Failed to fetch (https?://\S+)", answer.stderr)))
-
-
 # --- What was said ---------------------------------------------------------------------------
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import secrets as random
-import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -40,6 +39,7 @@ from platforms.yunohost.obstacles import from_the_start, obstacles, strangers, s
 from platforms.yunohost.server import PANELS, QUESTIONS, Server, panel_question, read
 from platforms.yunohost.steps import VALUES, CannotConverge, Stage, Step
 from platforms.yunohost.wanted import Wanted, WantedApp
+from tools import words
 from tools.age import AgeError
 
 _FILES = Path(__file__).with_name("files")
@@ -296,10 +296,9 @@ def ensured(
 ) -> Generator[StringCommand, None, None]:
     """Unless the shell text `check` holds for `arguments`, `run` makes it so, which is `text` to
     people. Both are the role's own; values are only in `arguments`."""
-    asked = shlex.join(("sh", "-c", check, "check", *arguments))
-    if not host.get_fact(ops.Holds, check=asked):
+    if not host.get_fact(ops.Holds, check=words.script(check, *arguments)):
         ops.note("diff", path="", text=text)
-        yield StringCommand(shlex.join(("sh", "-c", run, "run", *arguments)))
+        yield StringCommand(words.script(run, *arguments))
 
 
 # --- converging -------------------------------------------------------------------------------
@@ -554,10 +553,10 @@ def holder(lock: str = "/run/moulinette_yunohost.lock") -> tuple[str, ...]:
 
 def _say_who_holds_the_lock(state: Any, host: Any) -> bool:  # noqa: ARG001
     """Else nobody knows why nothing happens."""
-    _, output = host.run_shell_command(StringCommand(shlex.join(holder())))
-    process, _, words = output.stdout.strip().partition(" ")
+    _, output = host.run_shell_command(StringCommand(words.line(holder())))
+    process, _, called = output.stdout.strip().partition(" ")
     if process.isdecimal():
-        what = f"yunohost {words.strip()}" if words.strip() else "its web administration"
+        what = f"yunohost {called.strip()}" if called.strip() else "its web administration"
         message = (
             f"another YunoHost operation is running there ({what}, process {process}): waiting "
             f"for its end, {commands.LOCK_TIMEOUT // 60} minutes at most"

@@ -9,7 +9,6 @@ import pytest
 
 from platforms.yunohost import answers, arguments, commands
 from platforms.yunohost.answers import Answer, BackupResult, UnreadableError
-from platforms.yunohost.errors import unreachable_mirrors
 from tests.contract.recorded import inside, recording, typed
 
 Argv = tuple[str, ...]
@@ -71,13 +70,13 @@ def app_versions(**versions: str) -> Callable[[Any], bool]:
 # what must be true of it).
 READ: dict[str, Case] = {
     "001": (
-        commands.tools_versions(),
+        None,
         answers.versions,
         lambda v: answers.version_number(v["yunohost"].version) == (12, 1, 25),
     ),
-    "004": (commands.backup_list(), answers.archives, lambda a: a == {}),
+    "004": (None, answers.archives, lambda a: a == {}),
     "016": (
-        commands.tools_versions(),
+        None,
         answers.versions,
         lambda v: v["ssowat"] == answers.Version("12.0.1", "testing"),
     ),
@@ -92,7 +91,7 @@ READ: dict[str, Case] = {
         lambda d: d.names == ("lab.test", "blog.lab.test", "site.lab.test", "other.example"),
     ),
     "027": (
-        commands.domain_info("site.lab.test"),
+        None,
         answers.domain_info,
         lambda d: (
             d.certificate.type == "selfsigned"
@@ -101,8 +100,8 @@ READ: dict[str, Case] = {
             and not d.apps
         ),
     ),
-    "029": (commands.domain_main(), answers.main_domain, lambda d: d == "lab.test"),
-    "034": (commands.dns_suggest("lab.test"), answers.dns_records, lambda r: r == ()),
+    "029": (None, answers.main_domain, lambda d: d == "lab.test"),
+    "034": (None, answers.dns_records, lambda r: r == ()),
     "037": (
         commands.domain_config_get("site.lab.test"),
         answers.panel,
@@ -132,7 +131,7 @@ READ: dict[str, Case] = {
     ),
     "051": (None, answers.domains, lambda d: d.names == ("lab.test",)),
     "053": (
-        commands.dns_suggest("srv.example.net"),
+        None,
         answers.dns_records,
         lambda r: (
             answers.Record("srv", 3600, "MX", "10 srv.example.net.") in r
@@ -158,7 +157,7 @@ READ: dict[str, Case] = {
         lambda u: u == answers.User("dave", "Dave D", "dave@lab.test"),
     ),
     "068": (None, answers.user, lambda u: u.mail == "carol@site.lab.test"),
-    "069": (commands.user_info("bob"), answers.user, lambda u: u.quota == "0" and not u.aliases),
+    "069": (None, answers.user, lambda u: u.quota == "0" and not u.aliases),
     "071": (None, answers.user, lambda u: u.name == "bob"),
     "073": (
         commands.user_update("bob", fullname="Robert Builder"),
@@ -187,7 +186,7 @@ READ: dict[str, Case] = {
     ),
     "077": (None, answers.user, lambda u: u == BOB),
     "078": (commands.user_update("bob"), answers.user, lambda u: u == BOB),
-    "080": (commands.user_info("bob"), answers.user, lambda u: u == BOB),
+    "080": (None, answers.user, lambda u: u == BOB),
     "081": (
         commands.group_list(full=False),
         answers.groups,
@@ -243,14 +242,14 @@ READ: dict[str, Case] = {
         lambda p: p.allowed == ("admins",),
     ),
     "101": (
-        commands.permission_info("mail.main"),
+        None,
         answers.permission,
         lambda p: p.label == "Email" and p.allowed == ("all_users",),
     ),
-    "103": (commands.ssh_key_list("bob"), answers.ssh_keys, lambda k: k == (SSH_KEY,)),
+    "103": (None, answers.ssh_keys, lambda k: k == (SSH_KEY,)),
     "107": (commands.app_list(), answers.apps, lambda a: a == {}),
     "108": (
-        commands.app_catalog(),
+        None,
         answers.catalog,
         lambda c: c == ("hextris", "my_webapp", "wordpress"),
     ),
@@ -303,12 +302,12 @@ READ: dict[str, Case] = {
         ),
     ),
     "122": (
-        commands.app_info("my_webapp"),
+        None,
         answers.app_info,
         lambda a: a.url == "https://site.lab.test" and a.manifest == "my_webapp",
     ),
     "123": (
-        commands.app_info("my_webapp", full=True),
+        None,
         answers.app_info,
         lambda a: (
             a.repository == "https://github.com/YunoHost-Apps/my_webapp_ynh"
@@ -316,22 +315,22 @@ READ: dict[str, Case] = {
         ),
     ),
     "125": (
-        commands.app_map(),
+        None,
         answers.app_map,
         lambda m: m == {"site.lab.test": "My site", "lab.test/second": "My_Webapp__2"},
     ),
     "126": (
-        commands.app_setting_get("my_webapp", "domain"),
+        None,
         answers.setting,
         lambda v: v == "site.lab.test",
     ),
     "127": (
-        commands.app_setting_get("my_webapp", "nosuchkey"),
+        None,
         answers.setting,
         lambda v: v is None,
     ),
     "129": (
-        commands.app_setting_get("my_webapp", "labkey"),
+        None,
         answers.setting,
         lambda v: v == "labvalue",
     ),
@@ -359,27 +358,27 @@ READ: dict[str, Case] = {
         ),
     ),
     "136": (
-        commands.domain_info("blog.lab.test"),
+        None,
         answers.domain_info,
         lambda d: d.apps == ("wordpress",) and not d.main,
     ),
     "138": (
-        commands.service_status(),
+        None,
         answers.services,
         lambda s: s["nginx"].status == "running" and len(s) > 8,
     ),
     "139": (
-        commands.service_status(["nginx"]),
+        None,
         answers.services,
         lambda s: list(s) == ["nginx"] and s["nginx"].configuration == "valid",
     ),
     "140": (
-        commands.service_status(["nginx", "slapd"]),
+        None,
         answers.services,
         lambda s: list(s) == ["nginx", "slapd"],
     ),
     "148": (
-        commands.service_status(["opendkim"]),
+        None,
         answers.services,
         lambda s: s["opendkim"].status == "dead",
     ),
@@ -393,19 +392,19 @@ READ: dict[str, Case] = {
         ),
     ),
     "161": (
-        commands.settings_get("security.password.admin_strength"),
+        None,
         answers.setting,
         lambda v: v == "1",
     ),
     "162": (
-        commands.settings_get("security.webadmin.webadmin_allowlist_enabled"),
+        None,
         answers.setting,
         lambda v: v == 0 and answers.same_setting(False, v) and answers.same_setting("no", v),
     ),
     "170": (None, answers.value, lambda v: "dnsrecords" in v["categories"]),
-    "171": (commands.diagnosis_show(), answers.diagnosis, lambda d: d == ()),
+    "171": (None, answers.diagnosis, lambda d: d == ()),
     "173": (
-        commands.diagnosis_show(["services"]),
+        None,
         answers.diagnosis,
         lambda d: (
             {finding.category for finding in d} == {"services"}
@@ -414,13 +413,13 @@ READ: dict[str, Case] = {
     ),
     "175": (None, answers.value, lambda v: v["timestamp"] == -1),
     "176": (None, answers.value, lambda v: v == {"ignore_filters": {}}),
-    "177": (commands.hook_list("backup"), answers.hooks, lambda h: set(h) == ALL_PARTS),
-    "178": (commands.hook_list("restore"), answers.hooks, lambda h: set(h) == ALL_PARTS),
-    "179": (commands.hook_list("backup_method"), answers.hooks, lambda h: h == ()),
-    "180": (commands.hook_list("nosuchaction"), answers.hooks, lambda h: h == ()),
+    "177": (None, answers.hooks, lambda h: set(h) == ALL_PARTS),
+    "178": (None, answers.hooks, lambda h: set(h) == ALL_PARTS),
+    "179": (None, answers.hooks, lambda h: h == ()),
+    "180": (None, answers.hooks, lambda h: h == ()),
     "181": (None, answers.value, lambda v: v["name"] == "data_home"),
     "182": (
-        commands.log_list(5),
+        None,
         answers.operations,
         lambda o: len(o) == 5 and all(operation.success for operation in o),
     ),
@@ -430,10 +429,10 @@ READ: dict[str, Case] = {
         answers.pending_configuration,
         lambda p: p == {},
     ),
-    "186": (commands.regen_conf(), answers.pending_configuration, lambda p: p == {}),
+    "186": (None, answers.pending_configuration, lambda p: p == {}),
     "187": (commands.regen_conf_pending(), answers.pending_configuration, lambda p: p == {}),
     "188": (None, answers.pending_migrations, lambda m: len(m) == 9),
-    "189": (commands.migrations_pending(), answers.pending_migrations, lambda m: m == ()),
+    "189": (None, answers.pending_migrations, lambda m: m == ()),
     "192": (
         commands.tools_update("apps", refresh=True),
         answers.upgrades,
@@ -476,7 +475,7 @@ READ: dict[str, Case] = {
         answers.permission,
         lambda p: p.label == "My site" and p.show_tile,
     ),
-    "231": (commands.backup_list(), answers.archives, lambda a: a == {}),
+    "231": (None, answers.archives, lambda a: a == {}),
     "232": (
         None,
         answers.backup_sizes,
@@ -487,9 +486,9 @@ READ: dict[str, Case] = {
         answers.backup_result,
         lambda r: whole(r) and r.name == "full1" and r.size == 225425312,
     ),
-    "234": (commands.backup_list(), answers.archives, lambda a: list(a) == ["full1"]),
+    "234": (None, answers.archives, lambda a: list(a) == ["full1"]),
     "235": (
-        commands.backup_list(with_info=True),
+        None,
         answers.archives,
         lambda a: (
             a["full1"].size == 225425312
@@ -497,12 +496,12 @@ READ: dict[str, Case] = {
         ),
     ),
     "237": (
-        commands.backup_info("full1"),
+        None,
         answers.archive,
         lambda a: a.name == "full1" and a.description == "lab full",
     ),
     "238": (
-        commands.backup_info("full1", with_details=True),
+        None,
         answers.archive,
         lambda a: (
             set(a.apps) == THREE and set(a.system) == ALL_PARTS and a.from_version == "12.1.25"
@@ -535,7 +534,7 @@ READ: dict[str, Case] = {
     ),
     "255": (None, answers.backup_result, only("my_webapp__2")),
     "257": (
-        commands.backup_list(),
+        None,
         answers.archives,
         lambda a: "copy1" not in a and "gz1" not in a,
     ),
@@ -560,11 +559,11 @@ READ: dict[str, Case] = {
         only("wordpress"),
     ),
     "278": (commands.backup_create("dr1"), answers.backup_result, whole),
-    "281": (commands.backup_list(with_info=True), answers.archives, lambda a: list(a) == ["dr1"]),
+    "281": (None, answers.archives, lambda a: list(a) == ["dr1"]),
     "284": (commands.backup_restore("dr1"), answers.backup_result, whole),
-    "285": (commands.backup_list(), answers.archives, lambda a: "bad3" not in a and "dr1" in a),
+    "285": (None, answers.archives, lambda a: "bad3" not in a and "dr1" in a),
     "288": (None, answers.backup_result, whole),
-    "292": (commands.hook_list("backup_method"), answers.hooks, lambda h: h == ("labmethod",)),
+    "292": (None, answers.hooks, lambda h: h == ("labmethod",)),
     "293": (
         commands.backup_create("custom1", methods=["labmethod"]),
         answers.backup_result,
@@ -576,7 +575,7 @@ READ: dict[str, Case] = {
         only("my_webapp__2"),
     ),
     "300": (
-        commands.backup_list(with_info=True),
+        None,
         answers.archives,
         lambda a: "trunc" not in a and "full1" in a,
     ),
@@ -596,17 +595,17 @@ READ: dict[str, Case] = {
         ),
     ),
     "319": (
-        commands.app_info("wordpress", full=True),
+        None,
         answers.app_info,
         lambda a: a.upgrade.status == "upgradable" and a.settings["language"] == "en_US",
     ),
     "321": (
-        commands.backup_list(),
+        None,
         answers.archives,
         lambda a: "wordpress-pre-upgrade1" in a,
     ),
     "329": (commands.app_list(), answers.apps, lambda a: list(a) == ["my_webapp"]),
-    "331": (commands.app_map(), answers.app_map, lambda m: m == {}),
+    "331": (None, answers.app_map, lambda m: m == {}),
     "336": (
         commands.backup_restore("dr1", apps=["my_webapp"]),
         answers.backup_result,
@@ -633,9 +632,9 @@ READ: dict[str, Case] = {
         answers.apps,
         app_versions(my_webapp="1.0~ynh23", my_webapp__2="1.0~ynh22", wordpress="6.1.9~ynh2"),
     ),
-    "348": (commands.backup_list(), answers.archives, lambda a: "my_webapp-pre-upgrade1" not in a),
+    "348": (None, answers.archives, lambda a: "my_webapp-pre-upgrade1" not in a),
     "349": (
-        commands.log_list(8),
+        None,
         answers.operations,
         lambda o: (
             [operation.success for operation in o].count(False) == 2
@@ -659,12 +658,12 @@ READ: dict[str, Case] = {
         lambda u: upgradable()(u) and u.apt_age == 0,
     ),
     "358": (
-        commands.diagnosis_show(),
+        None,
         answers.diagnosis,
         lambda d: any(f.category == "ip" and f.status == "ERROR" for f in d),
     ),
     "361": (
-        commands.service_status(),
+        None,
         answers.services,
         lambda s: s["yunohost-api"].status == "running",
     ),
@@ -758,12 +757,6 @@ def test_no_setting_of_an_app_is_a_secret() -> None:
         )
         assert "Passw0rd" not in text
         assert "REDACTED" not in text
-
-
-def test_mirrors_that_were_not_reached_are_named() -> None:
-    mirrors = unreachable_mirrors(recording("354").answer)
-    assert "http://mirror.debian.example/debian/dists/bookworm/InRelease" in mirrors
-    assert unreachable_mirrors(recording("194").answer) == ()
 
 
 def test_an_operation_that_was_cut_off_has_no_success() -> None:

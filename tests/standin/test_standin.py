@@ -20,6 +20,8 @@ from platforms.yunohost import answers, arguments, commands
 from platforms.yunohost.answers import Answer
 from platforms.yunohost.errors import checked, classify
 
+VERSIONS = ("yunohost", "tools", "versions", "--output-as", "json")
+ARCHIVES = ("yunohost", "backup", "list", "--output-as", "json")
 PROGRAM = Path(__file__).parent / "yunohost"
 WORDPRESS = arguments.encoded(
     [
@@ -109,8 +111,8 @@ def server(blank: Standin) -> Standin:
 
 def test_before_it_is_set_up(blank: Standin) -> None:
     assert blank.kind(commands.domain_list()) == "not_postinstalled"
-    assert blank.kind(commands.tools_versions()) is None
-    assert answers.archives(blank.run(commands.backup_list())) == {}
+    assert blank.kind(VERSIONS) is None
+    assert answers.archives(blank.run(ARCHIVES)) == {}
     assert blank.kind(commands.postinstall("main.example", "ada", "Ada L")) == "needs_terminal"
 
 
@@ -155,12 +157,13 @@ def test_an_upgrade_that_fails_ends_well(server: Standin) -> None:
     upgrades = answers.upgrades(server.run(commands.tools_update("apps", refresh=True)))
     assert upgrades.apps["wordpress"].new == "6.2~ynh1"
     assert server.kind(commands.app_upgrade("wordpress")) is None
-    version = answers.app_info(server.run(commands.app_info("wordpress"))).version
+    version = answers.apps(server.run(commands.app_list()))["wordpress"].version
     assert version == "6.1.9~ynh1"
     assert server.kind(commands.app_upgrade("wordpress"), done=False) == "upgrade_failed"
     server.change(broken={})
     checked(server.run(commands.app_upgrade("wordpress")))
-    assert answers.app_info(server.run(commands.app_info("wordpress"))).version == "6.2~ynh1"
+    version = answers.apps(server.run(commands.app_list()))["wordpress"].version
+    assert version == "6.2~ynh1"
 
 
 def test_no_network(server: Standin) -> None:
@@ -190,7 +193,7 @@ def test_a_backup_names_what_is_missing(server: Standin) -> None:
     assert server.kind(commands.backup_create("b", apps=["x"])) == "backup_failed"
     nothing = commands.backup_create("c", apps=["wordpress"], methods=["releve"])
     assert server.kind(nothing) is None
-    assert "c" not in answers.archives(server.run(commands.backup_list()))
+    assert "c" not in answers.archives(server.run(ARCHIVES))
     assert server.kind(commands.backup_create("a")) == "archive_exists"
 
 
@@ -213,7 +216,7 @@ def test_a_blank_server_comes_back(server: Standin, tmp_path: Path) -> None:
     checked(server.run(commands.backup_create("all")))
     (tmp_path / "new").mkdir()
     new = Standin(tmp_path / "new")
-    checked(new.run(commands.backup_list()))
+    checked(new.run(ARCHIVES))
     archive = "home/yunohost.backup/archives/all.tar"
     (new.root / archive).write_bytes((server.root / archive).read_bytes())
     only_app = commands.backup_restore("all", apps=["wordpress"])
@@ -256,23 +259,6 @@ def test_the_lock(server: Standin) -> None:
         assert server.kind(commands.domain_add("b.example", timeout=1)) == "locked"
         assert "slow.example" in answers.domains(server.run(commands.domain_list())).names
     assert server.kind(commands.domain_add("b.example", timeout=1)) is None
-
-
-def test_accounts_from_a_file(server: Standin, tmp_path: Path) -> None:
-    file = tmp_path / "accounts.csv"
-    accounts = [
-        arguments.NewAccount("bea", "Bea B", "bea@main.example", "Beas-Passw0rd;1", ("admins",)),
-        arguments.NewAccount("ada", "Ada L", "ada@main.example", "Other-Passw0rd-1"),
-    ]
-    file.write_text(arguments.users_csv(accounts))
-    result = answers.user_import(checked(server.run(commands.user_import(str(file)))))
-    assert result == answers.ImportResult(1, 0, 0, 0)
-    state = json.loads(server.state.read_text())
-    assert state["users"]["ada"]["password"] == "Adas-Passw0rd-1"
-    assert state["users"]["bea"]["password"] == "Beas-Passw0rd;1"
-    weak = [arguments.NewAccount("cleo", "Cleo C", "cleo@main.example", "password")]
-    file.write_text(arguments.users_csv(weak))
-    assert server.kind(commands.user_import(str(file))) == "import_failed"
 
 
 def test_a_password_is_asked_for_on_a_terminal(server: Standin) -> None:
