@@ -87,7 +87,6 @@ _OTHERS = ("/var/lib/docker", "/var/lib/containers", "/var/lib/lxc", "/var/lib/l
 
 # What is asked beside `server.QUESTIONS`: what YunoHost does not look after. Names only.
 BESIDE: tuple[Question, ...] = (
-    Question("changed-files", argv=commands.regen_conf_pending()),
     Question("folders", argv=("find", *_ROOTS, "-mindepth", "1", "-maxdepth", "1", "-print")),
     Question("others", argv=("find", *_OTHERS, "-maxdepth", "0", "-not", "-empty", "-print")),
     Question("files", argv=("bash", "-c", _FILES)),
@@ -569,11 +568,7 @@ def _app(writer: _Writer, app: App, role: str, roles: Mapping[str, str]) -> dict
 def beside(looked: Looked, server: Server) -> tuple[str, ...]:
     """From the answers to BESIDE and `group_questions`: what was changed by hand, what no copy of
     YunoHost's holds, and what no inventory says, a line each. Names only."""
-    lines = []
-    changed = looked.get("changed-files")
-    if isinstance(changed, Answer) and changed.exit_code == 0:
-        for category, files in answers.pending_configuration(changed).items():
-            lines += [f"{file} was changed by hand ({category})" for file in files]
+    lines = [f"{file} was changed by hand ({of})" for file, of in sorted(server.edited.items())]
     own = {"/var/www/html", "/var/www/.well-known", "/opt/releve"}
     for app in server.apps.values():
         own |= {str(app.settings.get(key)) for key in ("install_dir", "data_dir", "final_path")}

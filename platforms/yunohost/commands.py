@@ -200,11 +200,6 @@ def firewall_list() -> Argv:
     return _read("firewall", "list", "--raw")
 
 
-def regen_conf_pending() -> Argv:
-    """Which configuration files somebody changed by hand. Prepares all templates: seconds."""
-    return _read("tools", "regen-conf", "--list-pending")
-
-
 # --- The server ------------------------------------------------------------------------------
 
 # `postinstall` and `user_create` ask for the password and then for it again (seen: recording

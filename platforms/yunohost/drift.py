@@ -17,6 +17,7 @@ from platforms.yunohost.converge import everybody
 from platforms.yunohost.server import (
     ALL_USERS,
     DOMAIN_SETTINGS,
+    ORIGIN,
     SPECIAL_GROUPS,
     VISITORS,
     Server,
@@ -39,6 +40,8 @@ def picture(server: Server, wanted: Wanted) -> dict[str, dict[str, Any]]:
         "scope": dict.fromkeys(sorted(named), True),
         "main domain": {"": server.main_domain},
         "setting": {k: s.value for k, s in sorted(server.settings.items()) if not s.masked},
+        "secret setting": dict(sorted(server.fingerprints.items())),
+        "configuration file": dict(sorted(server.edited.items())),
         "port": {k: p.comment for k, p in sorted(server.firewall.items()) if p.open},
         "domain": {
             name: {
@@ -81,7 +84,23 @@ def picture(server: Server, wanted: Wanted) -> dict[str, dict[str, Any]]:
             }
             for name, a in sorted(server.apps.items())
         },
+        # Most of what its panel sets.
+        "inside": {
+            name: {
+                key: value
+                for key, value in sorted(a.settings.items())
+                if key not in _ELSEWHERE and isinstance(value, (str, int, float, bool))
+            }
+            for name, a in sorted(server.apps.items())
+        },
     }  # fmt: skip
+
+
+# Settings of an app that other areas tell, or that say nothing of it.
+_ELSEWHERE = frozenset(
+    ("domain", "path", "label", "id", "app", "current_revision", "install_time", ORIGIN)
+)
+_UPGRADED = "update_time"
 
 
 @dataclass(frozen=True)
@@ -94,6 +113,12 @@ class Difference:
     now: Any
 
     def __str__(self) -> str:
+        if self.area == "configuration file":
+            # It is listed as long as it is not as YunoHost wrote it.
+            how = "as YunoHost wrote it again" if self.now is None else "changed"
+            return f"{self.area} {self.name}: {how}"
+        if self.area == "secret setting" and None not in (self.before, self.now):
+            return f"{self.area} {self.name}: another one"
         what = f"{self.area} {self.name}".strip()
         if self.before is None:
             return f"{what}: new"
@@ -128,15 +153,20 @@ def differences(before: Picture, now: Picture) -> tuple[Difference, ...]:
     both = before.get("scope", {}).keys() & now.get("scope", {}).keys()
     out = []
     for area, things in now.items():
-        if area == "scope":
+        if area == "scope" or area not in before:  # an older picture
             continue
-        known = before.get(area, {})
+        known = before[area]
         for name in dict.fromkeys((*known, *things)):
             was, is_now = known.get(name), things.get(name)
             if area == "mailbox" and (name not in both or was is None):
                 continue
             if area == "group" and was is not None and is_now is not None:
                 was, is_now = ([m for m in who if m in both] for who in (was, is_now))
+            # Apps come, go, and are upgraded with all that is inside.
+            if area == "inside" and (
+                was is None or is_now is None or was.get(_UPGRADED) != is_now.get(_UPGRADED)
+            ):
+                continue
             if was != is_now:
                 out.append(Difference(area, name, was, is_now))
     return tuple(out)
@@ -184,6 +214,11 @@ def is_said(difference: Difference, wanted: Wanted) -> bool:
             return name in wanted.groups and None in (difference.before, now)
         case "app" if name in apps:
             return None in (difference.before, now) or apps[name].label == now["label"]
+        case "inside" if name in apps:
+            # A panel calls its options by more words than the app's settings do.
+            said = {key.rpartition(".")[2]: value for key, value in apps[name].panel.items()}
+            changed = {key for key in now if now[key] != difference.before.get(key)}
+            return changed <= said.keys() and difference.before.keys() <= now.keys()
     return False
 
 
@@ -206,6 +241,9 @@ def told(
     if undone:
         lines += ["to undo what a deploy leaves, write instead, and deploy:"]
         lines += [f"    {line}" for line in undone.splitlines() if line]
+    if edited := sorted({one.now for one in found if one.area == "configuration file" and one.now}):
+        lines.append("to have a configuration file as YunoHost writes it, on the server:")
+        lines += [f"    yunohost tools regen-conf {category} --force" for category in edited]
     return tuple(lines)
 
 

@@ -47,6 +47,8 @@ def _ask(name: str, argv: tuple[str, ...]) -> Question:
     return Question(name, argv=argv, needs=commands.INSTALLED_MARKER)
 
 
+_CONFIGURATION = "/etc/yunohost/regenconf.yml"
+_SETTINGS = "/etc/yunohost/settings.yml"
 _FIELDS = ("username", "fullname", "mail", "mail-alias", "mail-forward", "mailbox-quota")
 _PACKAGES = ("yunohost", "yunohost-admin", "yunohost-portal", "moulinette", "ssowat")
 
@@ -60,6 +62,26 @@ def origin(app: App) -> str:
     what nobody noted."""
     return str(app.settings.get(ORIGIN) or "")
 
+
+# Which files of its own configuration are not as YunoHost wrote them: "CATEGORY PATH" each. It
+# keeps an MD5 sum of every one (src/regenconf.py of 12.1.25).
+_EDITED = r"""
+bad=$(sed -n "s|^ *\(/[^:]*\): '\{0,1\}\([0-9a-f]\{32\}\)'\{0,1\}\$|\2  \1|p" "$1" |
+  md5sum -c --quiet 2>/dev/null | sed 's/: FAILED.*//')
+BAD=$bad awk 'BEGIN { n = split(ENVIRON["BAD"], b, "\n"); for (i = 1; i <= n; i++) t[b[i]] }
+  /^[^ ]/ { c = $1; sub(":", "", c) } { p = $1; sub(/:$/, "", p); if (p in t) print c, p }' "$1"
+"""
+# For each password among YunoHost's settings, a word that is another one when the password is, and
+# that nobody can make without this machine's own number.
+_SECRETS = """
+import hashlib, re, sys
+salt = open("/etc/machine-id", "rb").read()
+for line in open(sys.argv[1], encoding="utf-8", errors="replace"):
+    found = re.match(r"(\\w*password): *(.+)", line)
+    if found and found[2].strip() not in ("''", "null"):
+        word = hashlib.scrypt(found[2].strip().encode(), salt=salt, n=2**12, r=8, p=1, dklen=9)
+        print(found[1], word.hex())
+"""
 
 # Everything that describes a server, in six starts of `yunohost`. What is read from a file
 # instead is exactly what the command would print (src/firewall.py, src/domain.py of 12.1.25).
@@ -90,6 +112,10 @@ QUESTIONS: tuple[Question, ...] = (
         files="/var/log/yunohost/operations/*-app_install-*.yml",
         hide=r"^(?!started_at:|ended_at:)",
     ),
+    Question(
+        "edited", argv=("bash", "-c", _EDITED, "edited", _CONFIGURATION), needs=_CONFIGURATION
+    ),
+    Question("secrets", argv=("python3", "-I", "-c", _SECRETS, _SETTINGS), needs=_SETTINGS),
     # As far as the colon: no account can be called so.
     Question("system-accounts", files="/etc/passwd"),
 )
@@ -226,6 +252,10 @@ class Server:
     reserved: frozenset[str] = field(default=frozenset(), repr=False)  # the system's own accounts
     # What is known of the panels that were asked for: all of it, or what settings.yml says.
     panels: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
+    # Configuration files that are not as YunoHost wrote them, with its word for what they are of.
+    edited: Mapping[str, str] = field(default_factory=dict)
+    # Name of a hidden setting (its last part) → a word that changes when it does.
+    fingerprints: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def version(self) -> str:
@@ -318,6 +348,8 @@ def read(looked: Looked, described: Collection[str] = ()) -> Server:
             for text in _files(looked, "system-accounts").values()
             for line in text.splitlines()
         ),
+        edited={path: category for category, path in _pairs(looked, "edited")},
+        fingerprints=dict(_pairs(looked, "secrets")),
         panels={
             **_panels(apps, looked),
             **{
@@ -417,11 +449,15 @@ def _files(looked: Looked, name: str) -> Mapping[str, str]:
 
 
 def _versions(looked: Looked) -> Mapping[str, str]:
-    # dpkg-query ends with 1 when one of the packages is unknown, and says the others.
-    found = looked.get("versions")
+    return dict(_pairs(looked, "versions"))
+
+
+def _pairs(looked: Looked, name: str) -> Iterable[tuple[str, str]]:
+    """The lines of two words that a command printed, however it ended: dpkg-query ends with 1 when
+    one of the packages is unknown, and says the others."""
+    found = looked.get(name)
     lines = found.stdout.splitlines() if isinstance(found, Answer) else []
-    pairs = (line.split() for line in lines)
-    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+    return ((pair[0], pair[1]) for pair in map(str.split, lines) if len(pair) == 2)
 
 
 def _yaml(path: str, text: str) -> Mapping[str, Any]:

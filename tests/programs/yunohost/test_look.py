@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from platforms.yunohost.server import QUESTIONS
 
 LOOK = Path(__file__).parents[3] / "platforms/yunohost/files/look"
 
@@ -156,3 +159,35 @@ def test_what_cannot_share_a_start_is_started(like_yunohost: Path, why: str) -> 
     answers = started(like_yunohost, "well", "fine")
     assert [a["exit_code"] for a in answers.values()] == [0, 0]
     assert len({a["stdout"].split()[3] for a in answers.values()}) == 2
+
+
+def asked_of(name: str, file: Path) -> list[str]:
+    """What the host answers to a question that reads one file, here of this one."""
+    (question,) = (one for one in QUESTIONS if one.name == name)
+    argv = [*question.argv[:-1], str(file)]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_configuration_that_is_not_as_yunohost_wrote_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "same").write_text("a\n")
+    (tmp_path / "edited").write_text("b\n")
+    same = hashlib.md5(b"a\n", usedforsecurity=False).hexdigest()
+    known = tmp_path / "regenconf.yml"
+    known.write_text(
+        f"apt:\n  conffiles:\n    {tmp_path}/same: {same}\n    {tmp_path}/never: null\n"
+        f"nginx:\n  conffiles:\n    {tmp_path}/edited: {same}\n    {tmp_path}/gone: '{'1' * 32}'\n"
+    )
+    assert asked_of("edited", known) == [f"nginx {tmp_path}/edited", f"nginx {tmp_path}/gone"]
+    known.write_text(f"apt:\n  conffiles:\n    {tmp_path}/same: {same}\n")
+    assert asked_of("edited", known) == []
+
+
+def test_a_hidden_setting_is_known_by_a_word_that_tells_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yml"
+    file.write_text("smtp_relay_password: hunter2\nsmtp_relay_user: forum\nother_password: ''\n")
+    (line,) = asked_of("secrets", file)
+    assert line.startswith("smtp_relay_password ")
+    assert "hunter2" not in line
+    assert asked_of("secrets", file) == [line]
+    file.write_text("smtp_relay_password: hunter3\n")
+    assert asked_of("secrets", file) != [line]

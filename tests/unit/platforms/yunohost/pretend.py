@@ -93,6 +93,8 @@ class Pretended:
     )
     apps: dict[str, dict[str, Any]] = field(default_factory=dict)
     panels: dict[str, dict[str, str]] = field(default_factory=dict)
+    edited: dict[str, str] = field(default_factory=dict)  # path → of what
+    relay: str = ""  # what its password is known by
     sandboxes: tuple[str, ...] = ()  # domains for which a package asks for one name more
     offered: dict[str, tuple[str, str]] = field(default_factory=dict)  # config_panel.toml, script
     version: str = "12.1.25"
@@ -128,6 +130,12 @@ class Pretended:
         pems = certificates()
         return out | {
             "installed": {"/etc/yunohost/installed": ""},
+            "edited": Answer(
+                ("bash",), 0, "".join(f"{of} {path}\n" for path, of in self.edited.items()), ""
+            ),
+            "secrets": Answer(
+                ("python3",), 0, f"smtp_relay_password {self.relay}\n" if self.relay else "", ""
+            ),
             "versions": Answer(("dpkg-query",), 1, f"yunohost {self.version}\n", "no moulinette"),
             "firewall": {"/etc/yunohost/firewall.yml": yaml.dump(self.firewall)},
             "domain-settings": {

@@ -175,6 +175,30 @@ def over(document: dict[str, Any], part: dict[str, Any]) -> None:
             document[key] = value
 
 
+def test_what_yunohost_and_apps_keep_in_files_is_compared(tmp_path: Path) -> None:
+    state, _, want = built(tmp_path)
+    state.apps["wordpress"]["settings"] = {"phpversion": "8.2", "db_pwd": "hidden"}
+    state.relay = "aaaa"
+    before = seen(state, want)
+    assert "hidden" not in json.dumps(before)
+    state.edited = {"/etc/nginx/nginx.conf": "nginx"}
+    state.relay = "bbbb"
+    state.apps["wordpress"]["settings"] = {"phpversion": "8.3"}
+    now = state.read(want.accounts)
+    lines = told(differences(before, seen(state, want)), converge(want, now), now, want)
+    assert lines == (
+        "secret setting smtp_relay_password: another one (a deploy leaves it)",
+        "configuration file /etc/nginx/nginx.conf: changed (a deploy leaves it)",
+        "inside wordpress: phpversion: 8.2 → 8.3 (a deploy leaves it)",
+        "to have a configuration file as YunoHost writes it, on the server:",
+        "    yunohost tools regen-conf nginx --force",
+    )
+    # What an upgrade brings along is no change inside; an older picture knew nothing of files.
+    state.apps["wordpress"]["settings"]["update_time"] = 1
+    found = differences({"scope": {}, "inside": before["inside"]}, seen(state, want))
+    assert found == ()
+
+
 def test_what_the_inventory_names_since_yesterday_was_not_changed_by_hand(tmp_path: Path) -> None:
     state, document, want = built(tmp_path)
     state.users["contact"] = {**state.users["member"], "username": "contact"}
