@@ -16,11 +16,12 @@ def load(path: Path) -> Inventory:
 
     Raise InventoryError with every problem at once.
     """
-    # Imported here because the registry imports the roles, which are below this package.
+    # Imported here because the registry imports from this package.
     from inventories.load import load as load_with
-    from roles.registry import HOSTS, SERVICES
+    from roles.registry import HOSTS, SERVICES, ByName
 
-    return load_with(path, {name: role.settings for name, role in SERVICES.items()}, HOSTS.keys())
+    models = ByName(tuple(SERVICES), lambda name: SERVICES[name].settings)
+    return load_with(path, models, HOSTS.keys())
 
 
 def judge(inventory: Inventory, file: Path | None = None) -> tuple[Judgement, ...]:

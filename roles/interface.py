@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from inventories.judge import Judgement
-from inventories.model import Host, Inventory, Service, Settings
-from platforms.yunohost.app import Needs, Setting
-from platforms.yunohost.wanted import WantedApp
+if TYPE_CHECKING:
+    from inventories.judge import Judgement
+    from inventories.model import Host, Inventory, Service, Settings
+    from platforms.yunohost.app import Needs, Setting
+    from platforms.yunohost.wanted import WantedApp
 
 Argv = tuple[str, ...]
 Address = IPv4Address | IPv6Address
