@@ -154,7 +154,9 @@ def handshake(
         if starttls:
             _starttls(plain, deadline)
         limit(plain, left(deadline))
-        return context.wrap_socket(plain, server_hostname=name)
+        # As bytes: of a text, IDNA's codec reads each label once more.
+        shown_name = name.encode() if name.isascii() else name
+        return context.wrap_socket(plain, server_hostname=shown_name)
     except Unreachable:
         plain.close()
         raise

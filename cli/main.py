@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
+
+from cli.ending import AtOnce
 
 # verb -> (module, attribute, what it does). A table and no discovery: `releve check` runs
 # every few minutes and must not import what deploys.
@@ -68,6 +71,11 @@ class Verbs(click.Group):
         try:
             code = super().main(words, prog_name="releve", standalone_mode=False, **extra)
             sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
+        except AtOnce as end:
+            if args is not None:  # within another program, which goes on
+                raise
+            sys.stdout.flush()
+            os._exit(int(str(end.code)))
         except Exception as error:
             if trace and not isinstance(error, click.ClickException | click.Abort):
                 raise

@@ -502,7 +502,7 @@ class Repository(Model):
     provider: Line
     datacenter: Line
     hds: Flag = False  # certified "Hébergeur de données de santé", activity 6
-    keep: Keep = Keep()
+    keep: Keep = Field(default_factory=Keep)
     rpo: Duration = timedelta(hours=24)
     rto: Duration = timedelta(hours=4)
 
@@ -530,7 +530,7 @@ class Service(Model):
     role: Name
     host: Name
     url: HttpsUrl
-    settings: SerializeAsAny[Settings] = Settings()
+    settings: SerializeAsAny[Settings] = Field(default_factory=Settings)
     app: AppOptions | None = None  # on hosts that run YunoHost
 
     @property
@@ -638,8 +638,8 @@ class Inventory(Model):
     services: dict[Name, Service] = {}
     external: dict[Name, External] = {}
     alerts: dict[Name, Alert] = {}
-    watch: Watch = Watch()
-    certificates: Certificates = Certificates()
+    watch: Watch = Field(default_factory=Watch)
+    certificates: Certificates = Field(default_factory=Certificates)
     acknowledge: tuple[Acknowledgement, ...] = ()
 
     @model_validator(mode="before")
