@@ -4,7 +4,7 @@
 about                {"installed", "version", "folders", "backup"}
 counts               {"installed": 1}, and what lies in its data folder
 versions             the version of its package
-canary-plant RUN AT  a note in the app's data folder; the last five stay
+canary-plant RUN AT  a note in the app's data folder, if it has one; the last five stay
 canary-find          JSON list of {"run", "at"}
 """
 
@@ -74,12 +74,13 @@ def versions(rest: Sequence[str]) -> None:
 
 
 def place(instance: str) -> Path:
-    """Where the note lies: with the app's data, or else with its code."""
+    """Where the note lies: with the app's data, or else with its code, or else, for one that has
+    neither (a redirection), with its settings, which YunoHost saves whole."""
     words = apps.remembered(instance)
     for name in ("data_dir", "install_dir"):
         if words.get(name) and Path(words[name]).is_dir():
             return Path(words[name]) / NOTE
-    raise apps.ToolError("it has neither a data folder nor one for its code")
+    return Path(apps.APPS) / instance / NOTE
 
 
 def find(rest: Sequence[str]) -> None:

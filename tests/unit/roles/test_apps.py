@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import runpy
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -323,6 +326,22 @@ def test_values_are_compared_alike_here_and_there(
 
 def test_fingerprints_are_the_same_here_and_there(on_host: ModuleType) -> None:
     assert on_host.fingerprint("n", "é ☃") == ynh.fingerprint("n", "é ☃")
+
+
+@pytest.mark.parametrize("kept", ["data_dir", "install_dir", None])
+def test_the_note_of_a_copy_lies_where_the_copy_goes(
+    kept: str | None, on_host: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "apps", on_host)
+    monkeypatch.setattr(on_host, "APPS", str(tmp_path))
+    program = runpy.run_path("roles/app/files/app.py")
+    settings = tmp_path / "redirect"
+    settings.mkdir()
+    (settings / "settings.yml").write_text(f"id: redirect\n{kept or 'x'}: {tmp_path}/there\n")
+    (tmp_path / "there").mkdir()
+    place = tmp_path / "there" if kept else settings
+    program["plant"](["redirect", "run-1", "2030-01-01T00:00:00Z"])
+    assert '"run-1"' in (place / program["NOTE"]).read_text()
 
 
 def test_answers_of_several_questions_are_told_apart() -> None:
