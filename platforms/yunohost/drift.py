@@ -360,8 +360,11 @@ def keep(found: Sequence[Difference], server: Server, wanted: Wanted) -> str:
                 entry = adopted[one.name][1]
                 kept = apps.setdefault(name, {"app": {}})
                 if one.name in services:
-                    kept["url"] = entry["url"]
-                    kept["app"]["label"] = entry["app"].get("label", "")
+                    before = one.before or {}
+                    if before.get("url") != one.now["url"]:
+                        kept["url"] = entry["url"]
+                    if before.get("label") != one.now["label"]:
+                        kept["app"]["label"] = entry["app"].get("label", "")
                 else:
                     kept |= entry
     document: dict[str, Any] = {}
