@@ -86,8 +86,10 @@ def beside(record: RecordSet, there: Sequence[str]) -> RecordSet:
     prefix = record.prefix if isinstance(record, Record) else ""
     if not prefix or not isinstance(record, Record):
         return record
-    others = [text for text in map(dns.plain_text, there) if not text.startswith(prefix)]
-    return replace(record, values=(*record.values, *others))
+    texts = [dns.plain_text(text) for text in there]
+    own = tuple(text for text in texts if text.startswith(prefix)) if record.any else ()
+    others = (text for text in texts if not text.startswith(prefix))
+    return replace(record, values=(*(own or record.values), *others))
 
 
 def _compare(zone: Zone, found: Sequence[Record]) -> ZonePlan:

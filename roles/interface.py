@@ -93,8 +93,10 @@ class Record:
     type: Literal["A", "AAAA", "CNAME", "MX", "TXT", "CAA", "SRV"]
     values: tuple[str, ...]
     # Only for TXT, when others have texts under the same name: those of ours begin so, and what
-    # begins otherwise is not our business.
+    # begins otherwise is not our business. `any`: whatever text begins so will do; ours is for
+    # when there is none.
     prefix: str = ""
+    any: bool = False
 
 
 @dataclass(frozen=True)

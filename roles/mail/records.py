@@ -24,8 +24,9 @@ def published_key(text: str) -> str:
 
 
 def on_yunohost(service: Service, inventory: Inventory) -> tuple[Record, ...]:
-    """Addresses of the server's own domains, MX, SPF, and DMARC when the inventory says which. Only
-    the server knows its DKIM keys: a deploy reads them there (roles/mail/server.py)."""
+    """Addresses of the server's own domains, MX, SPF, and DMARC: any, when the inventory does not
+    say which. Only the server knows its DKIM keys: a deploy reads them there
+    (roles/mail/server.py)."""
     host = inventory.hosts[service.host]
     chosen, domains = mail.settings(service), mail.domains(service, inventory)
     name = ynh.main_domain(service, inventory)
@@ -38,10 +39,11 @@ def on_yunohost(service: Service, inventory: Inventory) -> tuple[Record, ...]:
     for one in domains:
         found.append(Record(one, "MX", (f"10 {name}",)))
         found.append(Record(one, "TXT", (sends,), prefix="v=spf1"))
-        if chosen.dmarc:
-            value = f"v=DMARC1; p={chosen.dmarc.policy}"
-            value += f"; rua=mailto:{chosen.dmarc.reports}" if chosen.dmarc.reports else ""
-            found.append(Record(f"_dmarc.{one}", "TXT", (value,)))
+        policy = chosen.dmarc or mail.Dmarc()
+        value = f"v=DMARC1; p={policy.policy}"
+        value += f"; rua=mailto:{policy.reports}" if policy.reports else ""
+        prefix, free = ("", False) if chosen.dmarc else ("v=DMARC1", True)
+        found.append(Record(f"_dmarc.{one}", "TXT", (value,), prefix, free))
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ import json
 import sqlite3
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 import roles
 from agent.releve_agent.contents import excluded
+from checks import dns as checked
+from checks.dns import View
 from deploy import dns, keys, signing
 from inventories.model import Inventory, Service
 from roles.base import firewall
@@ -87,6 +90,14 @@ def test_texts_of_others_under_our_name_stay() -> None:
         ("v=spf1 mx -all", "google-site-verification=x; y"),
         prefix="v=spf1",
     )
+    free = Record("_dmarc.a.example", "TXT", ("v=DMARC1; p=none",), prefix="v=DMARC1", any=True)
+    theirs = "v=DMARC1; p=reject"
+    assert dns.beside(free, ()) == free
+    assert dns.beside(free, (f'"{theirs}"', '"x"')).values == (theirs, "x")
+    seen = View("ns", frozenset({theirs, "x"}))
+    assert checked.judge(free, [seen]).level == "ok"
+    assert checked.judge(replace(free, any=False), [seen]).level == "critical"
+    assert checked.judge(free, [View("ns", frozenset({"x"}))]).level == "critical"
     whole = Record("_dmarc.atelier.example", "TXT", ("v=DMARC1; p=none",))
     assert dns.beside(whole, there) is whole
 
