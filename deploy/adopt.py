@@ -23,7 +23,7 @@ from platforms.yunohost.adopt import Adopted, Facts, fits
 from platforms.yunohost.answers import version_number
 from platforms.yunohost.converge import converge
 from platforms.yunohost.obstacles import OLDEST
-from platforms.yunohost.server import QUESTIONS, Server, read
+from platforms.yunohost.server import PANELS, QUESTIONS, Server, read
 from platforms.yunohost.steps import CannotConverge
 from roles.apps import roles_of_apps, wanted_of
 from roles.interface import Record
@@ -101,7 +101,7 @@ def adopt(
     AdoptError, SshError, YunohostError, UnreadableError.
     """
     described = {*describing.ROLE_NAMES, *mailboxes}
-    questions = (*QUESTIONS, *describing.BESIDE)
+    questions = (*QUESTIONS, *PANELS, *describing.BESIDE)
     with session(where) as connection:
         said = connection.run(looking.argv(looking.asked(questions)), timeout=_TIMEOUT)
         called = connection.run(("hostname", "-s"), check=False).stdout.decode(errors="replace")

@@ -288,6 +288,9 @@ class OnPlatform:
     settle: Callable[[Service, Inventory], tuple[Setting, ...]] | Absent = Absent(
         "a deploy writes its configuration"
     )
+    # Everything that `settle` may set, each as the package has it: for describing an app that was
+    # found. Its `write` is never used.
+    tells: Callable[[Service], Setting] | Absent = Absent("nothing is set inside it")
 
 
 @dataclass(frozen=True)

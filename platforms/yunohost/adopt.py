@@ -547,6 +547,8 @@ def _app(writer: _Writer, app: App, role: str, roles: Mapping[str, str]) -> dict
             f"who may open {app.id}: a group with a name of another form",
         ):
             out["access"] = _who(everybody(main.allowed))
+    if panel := _panel(writer, app):
+        out["panel"] = panel
     args = {}
     for key in app.questions:
         value = app.settings.get(key)
@@ -559,6 +561,28 @@ def _app(writer: _Writer, app: App, role: str, roles: Mapping[str, str]) -> dict
         model.AppOptions.model_fields["args"].annotation, args, f"the answers of {app.id}"
     ):
         out["args"] = args
+    return out
+
+
+def _panel(writer: _Writer, app: App) -> dict[str, Any]:
+    """What somebody chose in an app's panel. What is asked when it is installed stands among the
+    answers to that."""
+    out: dict[str, Any] = {}
+    known = writer.server.panels.get(app.id, {})
+    for key, option in known.items():
+        if key.rpartition(".")[2] in app.questions or option.default == option.value:
+            continue
+        if option.default is None:
+            if option.value:
+                writer.missing.append(f"in the panel of {app.id}: {key} is {option.value}")
+            continue
+        value = _value(writer, option.value, option.value in ("yes", "no"), f"{app.id}: {key}")
+        if value is not None and writer.fits(model.SettingKey, key, f"{app.id}: {key}"):
+            out[key] = value
+    if app.has_panel and not known:
+        writer.missing.append(
+            f"what is set in the panel of {app.id}: yunohost app config get {app.id}"
+        )
     return out
 
 

@@ -677,12 +677,14 @@ def setting(answer: Answer) -> Scalar:
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of the settings or of a config panel. `masked`: YunoHost shows stars only."""
+    """One line of the settings or of a config panel. `masked`: YunoHost shows stars only.
+    `default`: as its package says it; None: it does not, or nobody asked."""
 
     id: str
     value: str
     label: str
     masked: bool = False
+    default: str | None = None
 
 
 def panel(answer: Answer) -> Mapping[str, Setting]:

@@ -423,7 +423,13 @@ def _from_settings(app: App, offered: str, script: str) -> Mapping[str, Setting]
                     and not re.search(rf"\bget__{re.escape(last)}\b", script)
                 ):
                     key = f"{first}.{second}.{last}"
-                    found[key] = Setting(key, _as_shown(app.settings[last], option), "")
+                    default = option.get("default")
+                    found[key] = Setting(
+                        key,
+                        _as_shown(app.settings[last], option),
+                        "",
+                        default=None if default is None else _as_shown(default, option),
+                    )
     return found
 
 
@@ -438,6 +444,8 @@ def _as_shown(value: Scalar, option: Mapping[str, Any]) -> str:
         for word, default in (("yes", 1), ("no", 0)):
             if text == str(option.get(word, default)):
                 return word
+        if isinstance(value, bool):
+            return "yes" if value else "no"
     return text
 
 

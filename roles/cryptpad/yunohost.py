@@ -63,6 +63,16 @@ def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
     return (ynh.setting("cryptpad", program(service), wanted),)
 
 
+def tells(service: Service) -> Setting:
+    """What may have been set inside one that was found."""
+    names = (
+        "defaultStorageLimit", "maxUploadSize", "restrictRegistration", "adminEmail",
+        "inactiveTime",
+    )  # fmt: skip
+    wanted: dict[str, ynh.Value] = {"adminKeys": [], **dict.fromkeys(names)}
+    return ynh.setting("cryptpad", program(service), wanted)
+
+
 def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What only the host can know."""
     return (
@@ -109,4 +119,5 @@ ON = OnPlatform(
     app=app,
     needs=needs,
     settle=settle,
+    tells=tells,
 )

@@ -102,6 +102,20 @@ def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
     return (ynh.setting("site settings", program(service), wanted),)
 
 
+def tells(service: Service) -> Setting:
+    """What may have been set inside one that was found: mail in above all."""
+    texts = (
+        "title", "default_locale", "contact_email", "notification_email", "pop3_polling_host",
+        "pop3_polling_username", "reply_by_email_address",
+    )  # fmt: skip
+    switches = (
+        "pop3_polling_enabled", "reply_by_email_enabled", "email_in",
+        "default_email_mailing_list_mode", "chat_enabled",
+    )  # fmt: skip
+    wanted: dict[str, ynh.Value] = {**dict.fromkeys(texts, ""), **dict.fromkeys(switches, False)}
+    return ynh.setting("site settings", program(service), wanted)
+
+
 def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What only the host can know."""
     return (
@@ -153,4 +167,5 @@ ON = OnPlatform(
     app=app,
     needs=needs,
     settle=settle,
+    tells=tells,
 )

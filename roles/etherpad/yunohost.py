@@ -76,6 +76,15 @@ def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
     )
 
 
+def tells(service: Service) -> Setting:
+    """What may have been set inside one that was found."""
+    unit = ynh.service_unit(service)
+    wanted: dict[str, ynh.Value] = {"title": "Etherpad", "defaultPadText": None}
+    names, secrets = ynh.names_of(wanted)
+    write = program(service, "set", unit, secrets)
+    return Setting("etherpad", program(service, "get", unit, names, secrets), write, wanted)
+
+
 def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What only the host can know."""
     return (units_of.probe(ynh.service_unit(service)), common.installed(service))
@@ -134,4 +143,5 @@ ON = OnPlatform(
     app=app,
     needs=Absent("asks nothing of the server itself"),
     settle=settle,
+    tells=tells,
 )

@@ -74,6 +74,20 @@ def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
     return (ynh.setting("occ", program(service), wanted),)
 
 
+def tells(service: Service) -> Setting:
+    """What may have been set inside one that was found."""
+    words = ("default_language", "default_locale", "default_phone_region", "default_timezone")
+    mail = ("mail_from_address", "mail_domain", "mail_smtphost", "mail_smtpport", "mail_smtpname")
+    wanted: dict[str, ynh.Value] = {f"system:{name}": None for name in (*words, *mail)}
+    wanted |= {
+        "system:maintenance_window_start": None,
+        "app:core:backgroundjobs_mode": "cron",
+        "app:files:default_quota": None,
+        **{f"enabled:{name}": False for name in ("calendar", "contacts", "mail", "spreed")},
+    }
+    return ynh.setting("occ", program(service), wanted)
+
+
 def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What only the host can know."""
     return (
@@ -132,4 +146,5 @@ ON = OnPlatform(
     app=app,
     needs=Absent("asks nothing of the server itself"),
     settle=settle,
+    tells=tells,
 )

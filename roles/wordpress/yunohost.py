@@ -68,6 +68,17 @@ def settle(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
     return (ynh.setting("options", program(service), wanted),)
 
 
+def tells(service: Service) -> Setting:
+    """What may have been set inside one that was found."""
+    texts = ("locale", "timezone_string", "admin_email", "blogname")
+    updates = ("minor", "major", "plugins", "themes")
+    wanted: dict[str, ynh.Value] = {
+        **dict.fromkeys(texts, ""),
+        **{f"updates:{kind}": False for kind in updates},
+    }
+    return ynh.setting("options", program(service), wanted)
+
+
 def judge_code(instance: str, exit_code: int, stdout: str) -> Finding:
     """Judge `verify.py`: program files against WordPress' own list of checksums."""
     try:
@@ -153,4 +164,5 @@ ON = OnPlatform(
     app=app,
     needs=Absent("asks nothing of the server itself"),
     settle=settle,
+    tells=tells,
 )

@@ -242,3 +242,44 @@ def test_what_nobody_saves_is_listed() -> None:
     ):
         assert known not in lines
     assert "the database my_webapp" not in lines
+
+
+PANEL = """
+version = "1.0"
+[main.php.fpm_footprint]
+type = "select"
+default = "low"
+[main.php.fpm_usage]
+type = "select"
+default = "low"
+[main.php.phpversion]
+type = "select"
+[main.php.db_name]
+type = "string"
+[main.web.custom_error_file]
+type = "boolean"
+"""
+
+
+def test_what_somebody_chose_in_a_panel_is_written_or_listed(tmp_path: Path) -> None:
+    listed = json.loads(recording("119").answer.stdout)
+    listed["apps"][0]["settings"]["fpm_footprint"] = "high"
+    path = "/etc/yunohost/apps/my_webapp"
+    more: dict[str, Any] = {
+        "apps": dataclasses.replace(recording("119").answer, stdout=json.dumps(listed)),
+        "panel-options": {f"{path}/config_panel.toml": PANEL},
+        "panel-answers": {f"{path}/scripts/config": ""},
+    }
+    there: Looked = {**looked(), **more}
+    found = adopt(read(there, ROLE_NAMES), Facts("monts", "198.51.100.10", KEY), roles_of_apps())
+    app = found.document["services"]["my-webapp"]["app"]
+    assert app["panel"] == {"main.php.fpm_footprint": "high"}
+    # Without a default nobody knows whether somebody chose it.
+    assert "in the panel of my_webapp: main.php.db_name is my_webapp" in found.missing
+    # Asked when it is installed: see its answers.
+    assert not any("phpversion" in line for line in found.missing)
+    file = tmp_path / "inventory.toml"
+    file.write_text(found.text())
+    want = wanted_of(roles.load(file), "monts")
+    assert want.panels == ("my_webapp",)
+    assert [step.text for step in converge(want, read(there, want.accounts))] == []

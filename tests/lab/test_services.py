@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from roles.etherpad import settings as etherpad
 from roles.wordpress import settings as wordpress
 from tests.lab.house import MINUTES, House
+from tools import ssh
 
 pytestmark = pytest.mark.lab
 
@@ -50,6 +53,51 @@ def test_marks_are_found_again_and_do_not_count_as_content(house: House) -> None
         assert found[0]["at"] == "2031-01-01T00:00:06Z"
         assert house.ask("monts", name, "counts") == before
         assert all(house.ask("monts", name, "versions").values())
+
+
+# As the plugin has it that YunoHost's package brings along.
+_COMPANION = """CREATE TABLE {0}.wp_auto_updates (id INT, name VARCHAR(255), onoroff VARCHAR(99));
+INSERT INTO {0}.wp_auto_updates VALUES (1,'plugins','on'), (2,'themes','on'), (3,'minor','on'),
+(4,'major','')"""
+
+
+def test_options_of_a_site_are_set_and_what_cannot_be_holds_up_no_other(house: House) -> None:
+    kinds = ("minor", "major", "plugins", "themes")
+    names = (*(f"updates:{kind}" for kind in kinds), "admin_email", "locale")
+
+    def now() -> dict[str, object]:
+        return dict(house.ask("monts", "blog", "get", json.dumps(names), "[]"))
+
+    def put(**wanted: object) -> ssh.Result:
+        given = json.dumps({name.replace("__", ":"): value for name, value in wanted.items()})
+        argv = house.program("blog", "set", "[]")
+        return house.lab.run("monts", argv, stdin=given.encode(), check=False, timeout=120)
+
+    before = now()
+    try:
+        # No such language is here, and a lab fetches nothing: all the rest is set.
+        done = put(locale="tlh", admin_email="web@atelier.example", updates__minor=False)
+        assert done.exit_code == 1
+        assert b"the language tlh is not here and could not be fetched" in done.stderr
+        # At once, without a mail to the new address that somebody must answer first.
+        assert now() == before | {"admin_email": "web@atelier.example", "updates:minor": False}
+        everything = {f"updates__{kind}": True for kind in kinds}
+        assert put(**everything).exit_code == 0
+        assert [now()[f"updates:{kind}"] for kind in kinds] == [True] * 4
+        assert json.loads(put(**everything).stdout) == {"changed": []}
+        database = wordpress.database(house.service("blog"))
+        house.lab.run("monts", ("mariadb", "-e", _COMPANION.format(database)))
+        try:
+            assert [now()[f"updates:{kind}"] for kind in kinds] == [True, False, True, True]
+            none = {f"updates__{kind}": False for kind in kinds}
+            assert put(**{**none, "updates__minor": True}).exit_code == 0
+            assert [now()[f"updates:{kind}"] for kind in kinds] == [True, False, False, False]
+        finally:
+            drop = f"DROP TABLE {database}.wp_auto_updates"
+            house.lab.run("monts", ("mariadb", "-e", drop))
+    finally:
+        assert put(**{n.replace(":", "__"): v for n, v in before.items()}).exit_code == 0
+    assert now() == before
 
 
 def test_a_pad_outlives_a_restart_of_etherpad(house: House) -> None:

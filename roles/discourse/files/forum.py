@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 else:
     import apps
 
-RUBY = "/usr/local/lib/releve/discourse/forum.rb"
+RUBY = str(Path(__file__).resolve().parent / "forum.rb")
 # Discourse::USER_READONLY_MODE_KEY and SidekiqPauser::PAUSED_KEY, with the name of the one forum
 # that an installation has. Whoever serves a page or takes a job asks for them each time.
 READ_ONLY, PAUSED = "default:readonly_mode:user", "default:sidekiq_is_paused_v2"

@@ -48,6 +48,45 @@ def test_a_run_saves_what_yunohost_gathers_and_leaves_nothing(house: House, tmp_
     assert nodes[f"{house.folder}/data/home/bob/letter"]["uid"] == 4711
 
 
+# Starts restic; when it saves, it first writes down which files anybody could read at that moment.
+SPY = """
+import os, sys
+base, seen, argv = sys.argv[1], sys.argv[2], sys.argv[3:]
+if "backup" in argv:
+    open_to_all, there = [], 0
+    def walk(folder):
+        global there
+        for one in os.scandir(folder):
+            mode = one.stat(follow_symlinks=False).st_mode
+            if one.is_dir(follow_symlinks=False):
+                if mode & 1: walk(one.path)
+                else: there += 1
+            elif one.is_file(follow_symlinks=False) and mode & 4:
+                open_to_all.append(one.path)
+    walk(base)
+    open(seen, "w").write("\\n".join(open_to_all))
+os.execvp(argv[0], argv)
+"""
+
+
+def test_nobody_else_can_read_what_a_run_gathers(house: House) -> None:
+    host = house.site
+    seen = host.base / "seen"
+    repository = host.plan["repository"]
+    spy = [sys.executable, "-c", SPY, str(host.base), str(seen)]
+    repository["restic"] = [*spy, *repository["restic"]]
+    host.plan["services"]["blog"]["dumps"] = [
+        {"name": "members.sql", "save": ["echo", "secret"], "load": ["true"]}
+    ]
+    assert host.agent("backup")["ok"] is True
+    everything = seen.read_text().splitlines()
+    # It looked, and at what stands on the server for everybody anyway.
+    assert str(house.root / "var/www/wordpress/page.php") in everything
+    gathered = [path for path in everything if "yunohost.backup" in path]
+    assert gathered == []
+    assert [path for path in everything if path.endswith(("members.sql", "gathered.json"))] == []
+
+
 def test_unchanged_files_are_not_read_again(house: House, tmp_path: Path) -> None:
     restic = ["restic", "--repo", str(tmp_path / "own"), "--no-cache"]
     os.environ["RESTIC_PASSWORD"] = "x"

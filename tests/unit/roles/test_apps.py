@@ -123,6 +123,21 @@ def state_of(role: str, settings: Mapping[str, Any] | None = None) -> State:
     return on.state(service, inv)
 
 
+def test_what_wordpress_updates_by_itself_and_who_hears_of_it() -> None:
+    kinds = ("minor", "major", "plugins", "themes")
+    for said, on in (("all", kinds), ("minor", ("minor",)), ("none", ())):
+        asked = wanted("wordpress", {"updates": said})
+        assert {kind: asked[f"updates:{kind}"] for kind in kinds} == {
+            kind: kind in on for kind in kinds
+        }
+    plain = wanted("wordpress")
+    assert not any(name.startswith("updates:") for name in plain)
+    # Without a word of its own, the organisation hears of it.
+    _, inv, _ = one("wordpress")
+    assert plain["admin_email"] == inv.organisation.contact
+    assert wanted("wordpress", {"admin_mail": "web@a.example"})["admin_email"] == "web@a.example"
+
+
 def test_what_was_found_stays_as_it_is_until_something_is_written() -> None:
     for role, needed in (("wordpress", set()), ("etherpad", {"interface"}), ("nextcloud", set())):
         service, inv, _ = one(role, {}, {"found": True})
