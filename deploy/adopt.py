@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import roles
-from deploy import dns
+from deploy import dns, inside
 from deploy.dns import ZonePlan
 from inventories.access import passphrase
 from inventories.model import Inventory, Line
@@ -131,7 +131,9 @@ def adopt(
     if chosen and fits(Line, chosen):
         adopted = describing.adopt(server, facts, known, mailboxes, beside, chosen)
     left = _left(inventory, looked, facts.name)
-    return replace(adopted, missing=(*adopted.missing, *others, *left))
+    with session(where) as connection:
+        lines = inside.ask(connection, inventory, facts.name)
+    return replace(adopted, missing=(*adopted.missing, *others, *left, *lines))
 
 
 def spf(plans: Sequence[ZonePlan]) -> tuple[str, tuple[str, ...]]:

@@ -129,6 +129,15 @@ def settings_of(service: Service, inventory: Inventory) -> tuple[Setting, ...]:
     return tuple(one for one in every if one.wanted)
 
 
+def found_inside(inventory: Inventory, host_id: str) -> dict[str, Setting]:
+    """Service → what to ask of its app when it was found there, and what its package has."""
+    return {
+        service.id: on.tells(service)
+        for service, on in _parts(inventory, host_id)
+        if not isinstance(on.tells, Absent) and options(service).found
+    }
+
+
 def roles_of_apps() -> dict[str, str]:
     """App of the catalog → the role that stands on it; for describing a server that is there."""
     out: dict[str, str] = {}

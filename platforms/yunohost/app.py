@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inventories.model import AppOptions, Host, Inventory, Service
+from platforms.yunohost.answers import Answer
 from platforms.yunohost.wanted import WantedApp, password_of, wanted_app
 
 Argv = tuple[str, ...]
@@ -112,6 +113,22 @@ def differences(
         elif not same(here, value):
             lines.append(f"{one.name}: {name}: {_shown(here)} -> {_shown(value)}")
     return tuple(lines)
+
+
+def set_by_somebody(one: Setting, answer: Answer) -> tuple[str, ...]:
+    """What is set inside an app otherwise than its package has it (`wanted`), a line each."""
+    try:
+        now = json.loads(answer.stdout) if answer.exit_code == 0 else None
+    except ValueError:
+        now = None
+    if not isinstance(now, dict):
+        why = next((line for line in reversed(answer.stderr.splitlines()) if line.strip()), "")
+        return (f"it could not be asked: {why[:200] or f'exit {answer.exit_code}'}",)
+    return tuple(
+        f"{name} is {_shown(now[name])}"
+        for name, usual in one.wanted.items()
+        if now.get(name) not in (None, "", [], {}) and not same(now[name], usual)
+    )
 
 
 def same(here: object, wanted: object) -> bool:

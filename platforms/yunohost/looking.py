@@ -15,6 +15,8 @@ from platforms.yunohost.answers import Answer, UnreadableError
 
 # Seconds that one question may take; a read does not wait for YunoHost's lock.
 TIMEOUT = 120
+# What runs on a server.
+FILES = Path(__file__).with_name("files")
 
 
 class Question(Protocol):
@@ -36,7 +38,7 @@ Looked = Mapping[str, Answer | Mapping[str, str]]
 @cache
 def source() -> str:
     """The program that asks (`files/look`)."""
-    return Path(__file__).with_name("files").joinpath("look").read_text()
+    return FILES.joinpath("look").read_text()
 
 
 def asked(questions: Sequence[Question]) -> str:

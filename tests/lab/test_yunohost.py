@@ -249,8 +249,23 @@ def test_what_was_changed_by_hand_is_named_and_undone(far: Far) -> None:
 
 def test_a_server_that_is_adopted_needs_no_change(far: Far) -> None:
     target = ssh_target(far.host)
-    said = adopt(target, name="far").text()
-    far.file.write_text(said)
+    inside = b'{\n  "port": 9001,\n  "title": "Nos notes"\n}\n'
+    with ssh.session(target) as connection:
+        connection.run(("mkdir", "-p", "/var/www/etherpad", "/etc/cron.daily"))
+        connection.write("/var/www/etherpad/settings.json", inside)
+        connection.write("/etc/cron.daily/dump", b"#!/bin/sh\n", mode=0o755)
+        connection.write("/root/notes", b"")
+    found = adopt(target, name="far")
+    for line in (
+        'inside etherpad (etherpad): title is "Nos notes"',
+        "/etc/cron.daily/dump was put there by hand: YunoHost's backups leave it out",
+        "/root/notes belongs to no app: YunoHost's backups leave it out",
+    ):
+        assert line in found.missing
+    with ssh.session(target) as connection:
+        left = connection.run(("find", "/run", "-maxdepth", "1", "-name", "releve-adopt.*"))
+        assert left.stdout == b""
+    far.file.write_text(found.text())
     report = deploying.run(far.file, dry=True).hosts["far"]
     told = [line for change in report.changes for line in change.details]
     assert [line for line in told if line.startswith(("~ ", "- ", "+ "))] == []

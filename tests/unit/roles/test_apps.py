@@ -19,12 +19,13 @@ import pytest
 
 from inventories.model import Inventory, Service
 from platforms.yunohost import app as ynh
+from platforms.yunohost.answers import Answer
 from platforms.yunohost.arguments import Manifest, Question
 from platforms.yunohost.converge import install_arguments, unfit
 from roles.app import common
 from roles.app import yunohost as any_app
 from roles.app.deploy import Answers, parse_answers
-from roles.apps import apps_on, lacking, needs_of, settings_of, wanted_of
+from roles.apps import apps_on, found_inside, lacking, needs_of, settings_of, wanted_of
 from roles.cryptpad import probes as cryptpad
 from roles.discourse import probes as discourse
 from roles.interface import Absent, Finding, OnPlatform, Record, State
@@ -136,6 +137,24 @@ def test_what_wordpress_updates_by_itself_and_who_hears_of_it() -> None:
     _, inv, _ = one("wordpress")
     assert plain["admin_email"] == inv.organisation.contact
     assert wanted("wordpress", {"admin_mail": "web@a.example"})["admin_email"] == "web@a.example"
+
+
+@pytest.mark.parametrize("role", ["wordpress", "etherpad", "nextcloud", "discourse", "cryptpad"])
+def test_whatever_is_set_inside_an_app_can_be_told_of_one_that_was_found(role: str) -> None:
+    service, inv, on = one(role, {}, {"found": True})
+    assert list(found_inside(inv, service.host)) == ["it"]
+    assert not isinstance(on.tells, Absent)
+    told, settled = on.tells(service), wanted(role)
+    # What only Relève needs, and which apps an admin switches on, are no choice of somebody's.
+    assert {n for n in settled if not n.startswith(("interface", "enabled:"))} <= set(told.wanted)
+    assert found_inside(one(role)[1], service.host) == {}
+    usual = Answer((), 0, json.dumps(dict(told.wanted)), "")
+    assert ynh.set_by_somebody(told, usual) == ()
+    refused = Answer((), 1, "", "Traceback\ngone\n")
+    assert ynh.set_by_somebody(told, refused) == ("it could not be asked: gone",)
+    name = next(iter(told.wanted))
+    now = Answer((), 0, json.dumps({**told.wanted, name: "other"}), "")
+    assert ynh.set_by_somebody(told, now) == (f'{name} is "other"',)
 
 
 def test_what_was_found_stays_as_it_is_until_something_is_written() -> None:
