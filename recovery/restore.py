@@ -86,11 +86,14 @@ def restore(
     before = inventory.hosts[inventory.services[services[0]].host]
     if before.repository is None:
         raise UsageError(f"{before.id} has no repository in the inventory: there are no copies")
+    if url is not None and before.id != host.id:
+        raise UsageError(
+            f"{services[0]} is on {before.id}: move it first, without --url. Once it is well on "
+            f"{host.id}, write the new url into {file} and deploy"
+        )
     if url is not None:
         _refuse_address(file, names, host, choice, url)
     if before.id != host.id:
-        if url is not None:
-            raise UsageError("move a service first, then give it another address")
         return _move(file, inventory, services, before, host, choice, progress)
     # All of a host that is not set up yet: first the accounts, domains and settings it had.
     duties = archived_duties(inventory, host.id) if not names else ()
@@ -131,8 +134,12 @@ def restore(
 def _refuse_address(file: Path, names: Sequence[str], host: Host, choice: Choice, url: str) -> None:
     """Raise UsageError or InventoryError when a restore to another address cannot be. YunoHost's
     apps know how to change theirs, as far as their packages do."""
-    if len(names) != 1 or host.platform != "yunohost":
-        raise UsageError("--url is for one service on a YunoHost server")
+    if host.platform != "yunohost":
+        raise UsageError(
+            f"--url is for apps of YunoHost. On {host.id}, write the new url into {file} and deploy"
+        )
+    if len(names) != 1:
+        raise UsageError("--url is one address, for one service: restore them one after another")
     if choice.dry_run:
         raise UsageError("a dry run changes no address: leave --url out")
     # Beside the file: what it names lies there too.

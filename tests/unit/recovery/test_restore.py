@@ -12,6 +12,7 @@ import roles
 from backup.restore import Restored
 from recovery import restore
 from recovery.errors import RecoveryError, UsageError
+from recovery.steps import NEWEST
 
 INVENTORY = """
 schema = 1
@@ -107,6 +108,41 @@ def test_an_address_that_a_service_cannot_have_is_not_left_in_the_inventory(file
         restore._move_address(file, service, "https://new.example.org", said.append)
     assert roles.load(file).services["site"].url == "https://site.example.org"
     assert "as before" in said[-1]
+
+
+OTHERS = """
+[hosts.loin]
+platform = "yunohost"
+address = "127.0.0.1"
+provider = "there"
+datacenter = "there"
+[hosts.coffre]
+platform = "debian"
+address = "127.0.0.2"
+provider = "there"
+datacenter = "there"
+roles = ["repository"]
+[repositories.coffre]
+url = "ssh-append://releve@coffre.example.org/essai"
+host = "coffre"
+provider = "there"
+datacenter = "there"
+"""
+
+
+def test_where_an_address_cannot_change_along_it_says_what_to_do_instead(file: Path) -> None:
+    key = roles.load(file).hosts["monts"].host_key or ""
+    text = file.read_text().replace("[hosts.monts]\n", '[hosts.monts]\nrepository = "coffre"\n')
+    file.write_text(text + MAIL.replace("KEY", key) + OTHERS)
+    url = "https://new.example.org"
+    with pytest.raises(UsageError, match="is on monts: move it first, without --url"):
+        restore.restore(file, ["site"], "loin", url=url)
+    with pytest.raises(UsageError, match="restore them one after another"):
+        restore.restore(file, [], "monts", url=url)
+    poste = roles.load(file).hosts["poste"]
+    with pytest.raises(UsageError, match="On poste, write the new url into"):
+        restore._refuse_address(file, ["courriel"], poste, NEWEST, url)
+    assert roles.load(file).services["site"].url == "https://site.example.org"
 
 
 def test_what_would_come_is_said_for_people() -> None:
