@@ -319,8 +319,6 @@ def _offered(host: Host) -> Upgrades:
     return Upgrades(
         of_apps.apps,
         of_system.system,
-        of_apps.important,
         of_system.migrations,
-        of_system.apt_age,
         of_apps.catalog_age,
     )

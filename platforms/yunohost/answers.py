@@ -558,7 +558,6 @@ class App:
     backs_up: bool = True
     changes_url: bool = True
     has_panel: bool = False
-    multi_instance: bool = False
     repository: str = ""
     revision: str = ""
     # Its permissions by their names without the app, as its package makes them.
@@ -602,7 +601,6 @@ def _app(row: Mapping[str, Any]) -> App:
         backs_up=bool(row.get("supports_backup_restore", True)),
         changes_url=bool(row.get("supports_change_url", True)),
         has_panel=bool(row.get("supports_config_panel", False)),
-        multi_instance=bool(row.get("supports_multi_instance", False)),
         repository=_text(catalog.get("git") or {}, "url"),
         revision=_text(settings, "current_revision"),
         declared=_declared((manifest.get("resources") or {}).get("permissions")),
@@ -776,15 +774,13 @@ class PackageUpgrade:
 
 @dataclass(frozen=True)
 class Upgrades:
-    """What could be upgraded. Ages are in seconds since the last refresh that worked; a refresh
-    that failed leaves the catalog's age as it was (seen: recording 353) but not apt's (354).
+    """What could be upgraded. `catalog_age`: seconds since the last refresh that worked; one that
+    failed leaves it as it was (seen: recording 353). Apt's own age says nothing (354).
     """
 
     apps: Mapping[str, AppUpgrade]
     system: tuple[PackageUpgrade, ...]
-    important: bool
     migrations: tuple[str, ...]
-    apt_age: int
     catalog_age: int
 
 
@@ -806,12 +802,10 @@ def upgrades(answer: Answer) -> Upgrades:
             for rows in (table.get("system") or {}).values()
             for row in rows
         ),
-        bool(table.get("important_yunohost_upgrade")),
         tuple(
             _text(row, "id") if isinstance(row, dict) else str(row)
             for row in table.get("pending_migrations") or []
         ),
-        int(table.get("last_apt_update") or 0),
         int(table.get("last_apps_catalog_update") or 0),
     )
 

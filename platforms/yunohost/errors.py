@@ -192,7 +192,8 @@ _WHY: dict[Kind, _Meaning] = {
     ),
     "command_unknown": _Meaning(
         "This YunoHost does not know the command in this form; nothing was changed.",
-        "Upgrade YunoHost to 12.1 or newer. If it is, please report this.",
+        "Upgrade YunoHost to 12.1 or newer. If it is, this release of it is newer than what Relève "
+        "was made for: update Relève, or do this by hand on the server and run it again.",
     ),
     "crashed": _Meaning(
         "YunoHost itself broke off in the middle; what it had begun may be half done.",
@@ -255,7 +256,10 @@ _WHY: dict[Kind, _Meaning] = {
     ),
     "needs_terminal": _Meaning(
         "The command wanted to ask something and nobody could answer; nothing was changed.",
-        "Please report this: every answer should have been given beforehand.",
+        "What it asks stands in its output above, in YunoHost's words. Most often an app wants to "
+        "be confirmed, or asks what the inventory does not answer: see `yunohost app manifest APP` "
+        "and write it below services.NAME.app.args; or do this by hand on the server, and run it "
+        "again.",
     ),
     "no_archive": _Meaning(
         "The command says that the backup is made, and there is none: YunoHost takes a method "

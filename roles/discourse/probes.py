@@ -69,8 +69,8 @@ def dns(service: Service, inventory: Inventory) -> tuple[Record, ...]:
     return address_records(service.domain, inventory.hosts[service.host])
 
 
-def judge_state(exit_code: int, stdout: str) -> Finding:
-    """Judge `forum.py state`: background jobs, the mailbox, read-only mode."""
+def judge_state(instance: str, exit_code: int, stdout: str) -> Finding:
+    """Judge `forum.py state` of an app's instance: background jobs, the mailbox, read-only mode."""
     try:
         said = json.loads(stdout)
         queued, errors = int(said["queued"]), int(said["mailbox_errors"])
@@ -78,7 +78,9 @@ def judge_state(exit_code: int, stdout: str) -> Finding:
         readonly, held = bool(said["readonly"]), bool(said["held"])
     except (ValueError, KeyError, TypeError):
         return Finding(
-            "critical", f"Redis or the database does not answer on its host (exit {exit_code})"
+            "critical",
+            f"Redis or the database does not answer on its host (exit {exit_code}). There: "
+            f"systemctl status {instance} redis-server postgresql",
         )
     if readonly and not held:
         return Finding(
@@ -91,7 +93,8 @@ def judge_state(exit_code: int, stdout: str) -> Finding:
         return Finding(
             "critical",
             f"{queued} background jobs wait, the last one ran {since}: no mail leaves, none comes "
-            "in. On the host: systemctl restart of the forum's unit; its log/ folder says why.",
+            f"in. On the host: systemctl restart {instance}. Why: journalctl -u {instance}, and "
+            f"/var/www/{instance}/discourse/log/production.log",
         )
     if queued >= JOBS_MANY:
         return Finding("warning", f"{queued} background jobs wait: more come in than are done")

@@ -8,6 +8,8 @@ here lies in the database, and is looked at again after each.
 # ruff: noqa: ARG001 (the interface gives every function the same arguments)
 from __future__ import annotations
 
+from functools import partial
+
 from inventories.model import Inventory, Service
 from platforms.yunohost import app as ynh
 from platforms.yunohost.app import Needs, Setting
@@ -120,7 +122,12 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What only the host can know."""
     return (
         units_of.probe(ynh.service_unit(service)),
-        InsideProbe("state", program(service, "state"), probes.judge_state, timeout=30),
+        InsideProbe(
+            "state",
+            program(service, "state"),
+            partial(probes.judge_state, ynh.instance_of(service)),
+            timeout=30,
+        ),
         common.installed(service),
     )
 

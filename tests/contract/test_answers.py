@@ -436,7 +436,7 @@ READ: dict[str, Case] = {
     "192": (
         commands.tools_update("apps", refresh=True),
         answers.upgrades,
-        lambda u: upgradable()(u) and u.catalog_age == 0 and u.apt_age == 136,
+        lambda u: upgradable()(u) and u.catalog_age == 0,
     ),
     "193": (None, answers.upgrades, upgradable()),
     "194": (commands.tools_update("system", refresh=True), answers.upgrades, upgradable()),
@@ -655,7 +655,7 @@ READ: dict[str, Case] = {
     "354": (
         commands.tools_update("system", refresh=True),
         answers.upgrades,
-        lambda u: upgradable()(u) and u.apt_age == 0,
+        upgradable(),
     ),
     "358": (
         None,

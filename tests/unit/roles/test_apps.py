@@ -524,6 +524,9 @@ RECORDS = {
 CODE = {"version": "6.9", "compared": True, "changed": [], "missing": [], "unknown": []}
 
 
+forum_state = partial(discourse.judge_state, "discourse__2")
+
+
 @pytest.mark.parametrize(
     ("change", "status", "level"),
     [
@@ -564,15 +567,15 @@ CODES = partial(wordpress.judge_code, "wordpress__2")
         (CLOUDS, CLOUD, {"maintenance": True}, "warning"),
         (CLOUDS, CLOUD, {"needsDbUpgrade": True}, "critical"),
         (CLOUDS, CLOUD, {"installed": False}, "critical"),
-        (discourse.judge_state, FORUM, {}, "ok"),
-        (discourse.judge_state, FORUM, {"queued": 3}, "ok"),
-        (discourse.judge_state, FORUM, {"queued": 3, "job_age_s": 121}, "critical"),
-        (discourse.judge_state, FORUM, {"queued": 3, "job_age_s": None}, "critical"),
-        (discourse.judge_state, FORUM, {"queued": 3, "job_age_s": 900, "held": True}, "ok"),
-        (discourse.judge_state, FORUM, {"mailbox_errors": 1}, "warning"),
-        (discourse.judge_state, FORUM, {"readonly": True}, "warning"),
-        (discourse.judge_state, FORUM, {"readonly": True, "held": True}, "ok"),
-        (discourse.judge_state, FORUM, {"queued": 100_000}, "warning"),
+        (forum_state, FORUM, {}, "ok"),
+        (forum_state, FORUM, {"queued": 3}, "ok"),
+        (forum_state, FORUM, {"queued": 3, "job_age_s": 121}, "critical"),
+        (forum_state, FORUM, {"queued": 3, "job_age_s": None}, "critical"),
+        (forum_state, FORUM, {"queued": 3, "job_age_s": 900, "held": True}, "ok"),
+        (forum_state, FORUM, {"mailbox_errors": 1}, "warning"),
+        (forum_state, FORUM, {"readonly": True}, "warning"),
+        (forum_state, FORUM, {"readonly": True, "held": True}, "ok"),
+        (forum_state, FORUM, {"queued": 100_000}, "warning"),
         (mail.judge_queue, {"waiting": 0, "oldest_s": None, "why": ""}, {}, "ok"),
         (mail.judge_queue, {"waiting": 2, "oldest_s": 60, "why": ""}, {}, "ok"),
         (mail.judge_queue, {"waiting": 2, "oldest_s": 5 * 3600, "why": "x"}, {}, "warning"),
@@ -674,6 +677,9 @@ def test_what_to_type_is_said_whole() -> None:
     assert "`yunohost app upgrade --force wordpress__2`" in said.message
     waits = nextcloud.judge_state("nextcloud__2", 0, json.dumps({**CLOUD, "needsDbUpgrade": True}))
     assert f"{ynh.AS_APP} nextcloud__2 {{php}} {{install_dir}}/occ upgrade" in waits.message
+    stuck = forum_state(0, json.dumps({**FORUM, "queued": 3, "job_age_s": 900}))
+    assert "systemctl restart discourse__2." in stuck.message
+    assert "/var/www/discourse__2/discourse/log/production.log" in stuck.message
     never = nextcloud.judge_state("nextcloud__2", 0, json.dumps({**CLOUD, "jobs_age_s": None}))
     assert "/etc/cron.d/nextcloud__2" in never.message
     box = {"name": "sandbox.pad.example", "addresses": ["192.0.2.1"], "tls": "expired", "days": 0}
