@@ -11,22 +11,33 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+def _part(text: str) -> str:
+    """One part of a pattern as a regular expression."""
+    return re.escape(text).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+
+
 def excluded(patterns: Sequence[str]) -> Callable[[str], bool]:
     """A test for restic's absolute patterns: each part matches one name, ** any number."""
     if not patterns:
         return lambda _: False
     expressions = []
     for pattern in patterns:
-        parts = []
-        for part in pattern.strip("/").split("/"):
-            if part == "**":
-                parts.append("(?:/[^/]+)*")
-                continue
-            text = re.escape(part).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
-            parts.append(f"/{text}")
+        parts = [
+            "(?:/[^/]+)*" if part == "**" else f"/{_part(part)}"
+            for part in pattern.strip("/").split("/")
+        ]
         expressions.append("".join(parts) + "(?:/.*)?")
     compiled = re.compile("|".join(expressions), re.DOTALL)
     return lambda path: compiled.fullmatch(path) is not None
+
+
+def named_so(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """A test of names alone, for what lies in folders that are not excluded: only what passes can
+    be. It takes a tenth of the time, and nearly no name does."""
+    ends = [pattern.rstrip("/").rpartition("/")[2] for pattern in patterns]
+    wanted = "|".join(".*" if end == "**" else _part(end) for end in ends)
+    compiled = re.compile(wanted, re.DOTALL)
+    return lambda name: compiled.fullmatch(name) is not None
 
 
 def owner_names() -> Callable[[int, int], str]:
@@ -59,14 +70,14 @@ def tally(path: str, patterns: Sequence[str] = (), place: str = "") -> dict[str,
     and stands for the path. Raise OSError."""
     shown, path = path, place or path
     name = owner_names()
-    skip = excluded(patterns)
+    skip, may_skip = excluded(patterns), named_so(patterns)
     top = os.lstat(path)
     kind = "folder" if (top.st_mode & 0o170000) == 0o040000 else "file"
     owners = {(top.st_uid, top.st_gid)}
     files = folders = others = size = 0
     if kind == "file":
         files, size = 1, top.st_size
-    todo = [path] if kind == "folder" else []
+    todo = [path] if kind == "folder" and not skip(shown) else []
     while todo:
         here = todo.pop()
         try:
@@ -75,7 +86,7 @@ def tally(path: str, patterns: Sequence[str] = (), place: str = "") -> dict[str,
             continue  # it went away while we looked
         with entries:
             for entry in entries:
-                if patterns and skip(shown + entry.path[len(path) :]):
+                if may_skip(entry.name) and skip(shown + entry.path[len(path) :]):
                     continue
                 try:
                     about = entry.stat(follow_symlinks=False)

@@ -72,6 +72,21 @@ def stop(process: subprocess.Popen[bytes], ask: int = signal.SIGTERM) -> None:
             process.wait()
 
 
+def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether a program ends within that time. `Popen.wait` would see its end up to 50 ms late."""
+    if process.poll() is None:
+        try:
+            handle = os.pidfd_open(process.pid)
+        except OSError:  # a kernel before 5.3
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(seconds)
+        else:
+            with open(handle, "rb"), selectors.DefaultSelector() as waiting:
+                waiting.register(handle, selectors.EVENT_READ)
+                waiting.select(seconds)
+    return process.poll() is not None
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -132,13 +147,9 @@ def run(
                     tick()
                 if time.monotonic() > deadline:
                     raise Failed(f"{argv[0]} gave no end within {timeout:.0f} s and was stopped")
-            while True:
-                try:
-                    process.wait(0.5)
-                    break
-                except subprocess.TimeoutExpired:
-                    if tick:
-                        tick()
+            while not _ends(process, 0.5):
+                if tick:
+                    tick()
         except BaseException:
             stop(process, ask)
             raise
@@ -165,16 +176,13 @@ class Launched:
     def ended(self, timeout: float = 600.0) -> Done:
         """Wait for its end. Raise Failed when that does not come."""
         try:
-            self.process.wait(timeout)
+            if not _ends(self.process, timeout):
+                raise Failed(f"{self.argv[0]} gave no end within {timeout:.0f} s and was stopped")
             texts = []
             for stream in self.streams:
                 os.lseek(stream, 0, os.SEEK_SET)
                 with os.fdopen(os.dup(stream), "rb") as file:
                     texts.append(file.read())
-        except subprocess.TimeoutExpired:
-            raise Failed(
-                f"{self.argv[0]} gave no end within {timeout:.0f} s and was stopped"
-            ) from None
         finally:
             self.close()
         return Done(self.process.returncode, *texts)

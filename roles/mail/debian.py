@@ -17,7 +17,7 @@ from roles.interface import (
 )
 from roles.mail import addresses, places, probes
 from roles.mail import settings as mail
-from roles.mail.places import program
+from roles.mail.places import compiled, program
 
 # On a host where only `install` ran nothing may start yet; `configure` will.
 _START = 'test -e "$1" || exit 0; shift; exec systemctl start -- "$@"'
@@ -65,21 +65,22 @@ def state(service: Service, inventory: Inventory) -> State:
             f"{boxes}/*/{places.TRIP}",
         ),
         dumps=(
-            Dump("accounts.sql", program("accounts-save"), program("accounts-load")),
-            Dump("learned.tar", program("learned-save"), program("learned-load")),
-            Dump("queue.tar", program("queue-save"), program("queue-load")),
+            Dump("accounts.sql", compiled("accounts-save"), compiled("accounts-load")),
+            Dump("learned.tar", compiled("learned-save"), compiled("learned-load")),
+            Dump("queue.tar", compiled("queue-save"), compiled("queue-load")),
         ),
         mirrors=(places.mirror(boxes),),
-        counts=program("counts"),
-        versions=program("versions"),
+        counts=compiled("counts"),
+        versions=compiled("versions"),
     )
 
 
 def restore(service: Service, inventory: Inventory) -> Restore:
-    """Nobody delivers or reads while mailboxes move. Dovecot's indexes are made anew: they speak
-    of what was there before."""
+    """Nobody delivers or reads while mailboxes move, and the filter has let go of what it learned.
+    All end at once: Postfix alone takes a second. Dovecot's indexes are made anew: they speak of
+    what was there before."""
     return Restore(
-        stop=(units_of_host.stop(*places.UNITS[:2]),),
+        stop=(units_of_host.stop(*places.UNITS),),
         accept=(
             ("find", places.INDEXES, "-mindepth", "1", "-delete"),
             ("sh", "-c", _START, "start", places.FACTS, *reversed(places.UNITS)),
@@ -93,7 +94,7 @@ def restore(service: Service, inventory: Inventory) -> Restore:
 
 def canary(service: Service, inventory: Inventory) -> Canary:
     """A mail that a rule puts into its folder."""
-    return Canary(program("canary-plant"), program("canary-find"), program("sample"))
+    return Canary(compiled("canary-plant"), compiled("canary-find"), compiled("sample"))
 
 
 def units(service: Service, inventory: Inventory) -> tuple[str, ...]:

@@ -878,12 +878,10 @@ def counts(_: Sequence[str]) -> None:
 
 
 def versions(_: Sequence[str]) -> None:
-    found = {}
-    for name, package in (("postfix", "postfix"), ("dovecot", "dovecot-core"),
-                          ("rspamd", "rspamd")):  # fmt: skip
-        done = run(["dpkg-query", "-W", "-f", "${Version}", package])
-        found[name] = done.stdout.strip()
-    answer(found)
+    packages = {"postfix": "postfix", "dovecot": "dovecot-core", "rspamd": "rspamd"}
+    told = run(["dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *packages.values()]).stdout
+    found = dict(line.split(" ", 1) for line in told.splitlines())
+    answer({name: found.get(package, "") for name, package in packages.items()})
 
 
 def mail(sender: str, to: str, subject: str, text: str, extra: str = "") -> bytes:
@@ -1230,10 +1228,11 @@ def queue_load(_: Sequence[str]) -> None:
     may still be sending the same mails, and in a rehearsal it does.
 
     A restore that goes wrong loads what was here before: what came with it goes again."""
-    # Where it has never run, its folders are not there yet.
-    checked_folders = run(["postfix", "check"])
-    if not (SPOOL / "hold").is_dir():
-        raise ToolError(f"postfix check: {checked_folders.stderr.strip()[-200:]}")
+    if not all((SPOOL / name).is_dir() for name in QUEUES):
+        # Where it has never run they are not there yet: this makes them.
+        done = run(["postfix", "check"])
+        if not all((SPOOL / name).is_dir() for name in QUEUES):
+            raise ToolError(f"postfix check: {done.stderr.strip()[-200:]}")
     here = MACHINE.read_text(encoding="ascii").strip()
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as saved:
         first = saved.next()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.releve_agent.contents import excluded
+from agent.releve_agent.contents import excluded, tally
 from backup import remote
 from backup.epoch import notice
 from backup.errors import BackupError
@@ -116,6 +116,33 @@ def test_excludes_are_counted_as_restic_reads_them(
     pattern: str, path: str, hit: bool, tmp_path: Path
 ) -> None:
     assert excluded([pattern])(path) is hit
+
+
+def test_what_is_excluded_is_not_counted(tmp_path: Path) -> None:
+    names = (
+        "a/tmp/1",
+        "a/cur/2",
+        "a/cur/tmp",
+        "a/x.lock",
+        "b/c/d/3",
+        "b/c/d/e.lock/4",
+        "keep/tmp2",
+    )
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+
+    def counted(*patterns: str) -> int:
+        found: int = tally(str(tmp_path), [f"{tmp_path}/{p}" for p in patterns])["files"]
+        return found
+
+    assert counted() == 7
+    assert counted("*/tmp") == 6
+    assert counted("**/tmp") == 5
+    assert counted("**/*.lock") == 5
+    assert counted("b/**") == 5
+    assert counted("?/c/", "keep") == 4
+    assert tally(str(tmp_path / "a"), [str(tmp_path)])["files"] == 0
 
 
 @pytest.mark.parametrize(
