@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
-from inventories.model import Service
+from inventories.model import Inventory, Service
 from platforms.yunohost import app as ynh
 from platforms.yunohost import gathering
+from platforms.yunohost.app import Needs, Setting
+from platforms.yunohost.wanted import WantedApp
 from roles import archives
-from roles.interface import Argv, Finding, InsideProbe, Quiesce, State
+from roles.interface import (
+    Absent,
+    Argv,
+    Canary,
+    Finding,
+    InsideProbe,
+    OnPlatform,
+    Quiesce,
+    Restore,
+    State,
+)
 
 DEPLOY = "roles.app.deploy"
 PROGRAM = "/usr/local/lib/releve/app/app.py"
+_NO_NEEDS = Absent("asks nothing of the server itself")
 
 
 def program(service: Service, *arguments: str) -> Argv:
@@ -68,4 +82,44 @@ def state(
         archive=(archives.app(instance),),
         counts=counts or program(service, "counts"),
         versions=versions or program(service, "versions"),
+    )
+
+
+def with_program(
+    program: Callable[..., Argv],
+    *,
+    own_unit: bool,
+    inside: Callable[[Service, Inventory], tuple[InsideProbe, ...]],
+    state: Callable[[Service, Inventory], State],
+    restore: Callable[[Service, Inventory], Restore],
+    app: Callable[[Service, Inventory], WantedApp],
+    settle: Callable[[Service, Inventory], tuple[Setting, ...]],
+    tells: Callable[[Service], Setting],
+    needs: Callable[[Service, Inventory], Needs] | Absent = _NO_NEEDS,
+) -> OnPlatform:
+    """What a role is on YunoHost that has a program of its own, which marks the app and finds its
+    marks. `own_unit`: the package makes a systemd unit; PHP and nginx are shared with the host's
+    other apps, and all of these stop on a host that was replaced."""
+
+    def canary(service: Service, inventory: Inventory) -> Canary:  # noqa: ARG001
+        return Canary(
+            program(service, "canary-plant"),
+            program(service, "canary-find"),
+            program(service, "sample"),
+        )
+
+    def units(service: Service, inventory: Inventory) -> tuple[str, ...]:  # noqa: ARG001
+        return (*((ynh.service_unit(service),) if own_unit else ()), "nginx.service")
+
+    return OnPlatform(
+        deploy=DEPLOY,
+        inside=inside,
+        state=state,
+        restore=restore,
+        canary=canary,
+        units=units,
+        app=app,
+        needs=needs,
+        settle=settle,
+        tells=tells,
     )

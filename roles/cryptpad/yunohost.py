@@ -18,9 +18,7 @@ from roles.cryptpad import probes
 from roles.cryptpad import settings as cryptpad
 from roles.interface import (
     Argv,
-    Canary,
     InsideProbe,
-    OnPlatform,
     Restore,
     State,
 )
@@ -94,28 +92,14 @@ def restore(service: Service, inventory: Inventory) -> Restore:
     return Restore(accept=(program(service, "wait"),))
 
 
-def canary(service: Service, inventory: Inventory) -> Canary:
-    """A file in its store, read back as a browser gets it. A document could only be written with
-    a member's keys."""
-    return Canary(
-        program(service, "canary-plant"),
-        program(service, "canary-find"),
-        program(service, "sample"),
-    )
-
-
-def units(service: Service, inventory: Inventory) -> tuple[str, ...]:
-    """What must not run on a host that has been replaced."""
-    return (ynh.service_unit(service), "nginx.service")
-
-
-ON = OnPlatform(
-    deploy=common.DEPLOY,
+# Marked by a file in its store, read back as a browser gets it. A document could only be written
+# with a member's keys.
+ON = common.with_program(
+    program,
+    own_unit=True,
     inside=inside,
     state=state,
     restore=restore,
-    canary=canary,
-    units=units,
     app=app,
     needs=needs,
     settle=settle,

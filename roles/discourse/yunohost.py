@@ -20,9 +20,7 @@ from roles.discourse import probes
 from roles.discourse import settings as discourse
 from roles.interface import (
     Argv,
-    Canary,
     InsideProbe,
-    OnPlatform,
     Quiesce,
     Restore,
     State,
@@ -150,27 +148,14 @@ def restore(service: Service, inventory: Inventory) -> Restore:
     return Restore(accept=(program(service, "wait"), program(service, "free")))
 
 
-def canary(service: Service, inventory: Inventory) -> Canary:
-    """A message to the forum's admins, as somebody could have written it."""
-    return Canary(
-        program(service, "canary-plant"),
-        program(service, "canary-find"),
-        program(service, "sample"),
-    )
-
-
-def units(service: Service, inventory: Inventory) -> tuple[str, ...]:
-    """What must not run on a host that has been replaced: it would read members' mail as well."""
-    return (ynh.service_unit(service), "nginx.service")
-
-
-ON = OnPlatform(
-    deploy=common.DEPLOY,
+# Marked by a message to the forum's admins, as somebody could have written it. On a host that was
+# replaced it must not run: it would read members' mail as well.
+ON = common.with_program(
+    program,
+    own_unit=True,
     inside=inside,
     state=state,
     restore=restore,
-    canary=canary,
-    units=units,
     app=app,
     needs=needs,
     settle=settle,

@@ -17,11 +17,8 @@ from roles import units as units_of
 from roles.app import common
 from roles.etherpad import settings as etherpad
 from roles.interface import (
-    Absent,
     Argv,
-    Canary,
     InsideProbe,
-    OnPlatform,
     Quiesce,
     Restore,
     State,
@@ -119,29 +116,14 @@ def restore(service: Service, inventory: Inventory) -> Restore:
     return Restore(accept=(program(service, "interface", unit),))
 
 
-def canary(service: Service, inventory: Inventory) -> Canary:
-    """A pad, as a member could have written it."""
-    return Canary(
-        program(service, "canary-plant"),
-        program(service, "canary-find"),
-        program(service, "sample"),
-    )
-
-
-def units(service: Service, inventory: Inventory) -> tuple[str, ...]:
-    """What must not run on a host that has been replaced."""
-    return (ynh.service_unit(service), "nginx.service")
-
-
-ON = OnPlatform(
-    deploy=common.DEPLOY,
+# Marked by a pad, as a member could have written it.
+ON = common.with_program(
+    program,
+    own_unit=True,
     inside=inside,
     state=state,
     restore=restore,
-    canary=canary,
-    units=units,
     app=app,
-    needs=Absent("asks nothing of the server itself"),
     settle=settle,
     tells=tells,
 )

@@ -15,11 +15,8 @@ from platforms.yunohost.app import Setting
 from platforms.yunohost.wanted import WantedApp
 from roles.app import common
 from roles.interface import (
-    Absent,
     Argv,
-    Canary,
     InsideProbe,
-    OnPlatform,
     Quiesce,
     Restore,
     State,
@@ -122,29 +119,14 @@ def restore(service: Service, inventory: Inventory) -> Restore:
     return Restore(accept=(program(service, "back"),))
 
 
-def canary(service: Service, inventory: Inventory) -> Canary:
-    """A file, as a member could have left it, in an account of our own."""
-    return Canary(
-        program(service, "canary-plant"),
-        program(service, "canary-find"),
-        program(service, "sample"),
-    )
-
-
-def units(service: Service, inventory: Inventory) -> tuple[str, ...]:
-    """PHP and nginx are shared with the host's other apps: all stop on a host that was replaced."""
-    return ("nginx.service",)
-
-
-ON = OnPlatform(
-    deploy=common.DEPLOY,
+# Marked by a file, as a member could have left it, in an account of our own.
+ON = common.with_program(
+    program,
+    own_unit=False,
     inside=inside,
     state=state,
     restore=restore,
-    canary=canary,
-    units=units,
     app=app,
-    needs=Absent("asks nothing of the server itself"),
     settle=settle,
     tells=tells,
 )

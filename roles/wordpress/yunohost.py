@@ -16,12 +16,9 @@ from platforms.yunohost.app import Setting
 from platforms.yunohost.wanted import WantedApp
 from roles.app import common
 from roles.interface import (
-    Absent,
     Argv,
-    Canary,
     Finding,
     InsideProbe,
-    OnPlatform,
     Restore,
     State,
 )
@@ -140,29 +137,14 @@ def restore(service: Service, inventory: Inventory) -> Restore:
     return Restore(accept=(program(service, "upgrade"),))
 
 
-def canary(service: Service, inventory: Inventory) -> Canary:
-    """A private page, as an editor could have written it."""
-    return Canary(
-        program(service, "canary-plant"),
-        program(service, "canary-find"),
-        program(service, "sample"),
-    )
-
-
-def units(service: Service, inventory: Inventory) -> tuple[str, ...]:
-    """PHP and nginx are shared with the host's other apps: all stop on a host that was replaced."""
-    return ("nginx.service",)
-
-
-ON = OnPlatform(
-    deploy=common.DEPLOY,
+# Marked by a private page, as an editor could have written it.
+ON = common.with_program(
+    program,
+    own_unit=False,
     inside=inside,
     state=state,
     restore=restore,
-    canary=canary,
-    units=units,
     app=app,
-    needs=Absent("asks nothing of the server itself"),
     settle=settle,
     tells=tells,
 )
