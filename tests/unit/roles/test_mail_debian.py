@@ -361,6 +361,20 @@ def test_the_limit_counts_recipients_within_an_hour(tmp_path: Path) -> None:
     # The first one has left the hour; what was refused was not counted.
     assert limit.judge(counts, "a@x", 3, now + 3600.5) == "DUNNO"
     assert limit.judge(counts, "a@x", 3, now + 3600.6).startswith("450")
+    # However many there are, none of this reads all of them.
+    asked: list[str] = []
+    counts.set_trace_callback(asked.append)
+    limit.judge(counts, "a@x", 3, now + 3600.7)
+    counts.set_trace_callback(None)
+    slow = [
+        (question, row)
+        for question in asked
+        if question.startswith(("DELETE", "SELECT"))
+        for row in counts.execute(f"EXPLAIN QUERY PLAN {question}")
+        if "SCAN" in row[-1]
+    ]
+    assert any(q.startswith("DELETE") for q in asked)
+    assert not slow
 
 
 def test_each_question_of_postfix_is_read_whole() -> None:
