@@ -16,8 +16,8 @@ from tools.ssh import Connection
 
 # Where our programs lie on a host that was deployed.
 _PROGRAMS = "/usr/local/lib/releve/"
-# Apps read theirs as users of their own.
-_FOLDER = 'd=$(mktemp -d /run/releve-adopt.XXXXXX) && chmod 0755 "$d" && echo "$d"'
+# Apps read theirs as users of their own; where Debian lets nobody run a program (/run), it cannot be.
+_FOLDER = 'd=$(mktemp -d /var/lib/releve-adopt.XXXXXX) && chmod 0755 "$d" && echo "$d"'
 
 
 def ask(connection: Connection, inventory: Inventory, host: str) -> tuple[str, ...]:

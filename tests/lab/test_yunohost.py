@@ -263,7 +263,7 @@ def test_a_server_that_is_adopted_needs_no_change(far: Far) -> None:
     ):
         assert line in found.missing
     with ssh.session(target) as connection:
-        left = connection.run(("find", "/run", "-maxdepth", "1", "-name", "releve-adopt.*"))
+        left = connection.run(("find", "/var/lib", "-maxdepth", "1", "-name", "releve-adopt.*"))
         assert left.stdout == b""
     far.file.write_text(found.text())
     report = deploying.run(far.file, dry=True).hosts["far"]
