@@ -16,7 +16,7 @@ from tools.ssh import Connection
 
 # Where our programs lie on a host that was deployed.
 _PROGRAMS = "/usr/local/lib/releve/"
-# Apps read theirs as users of their own; where Debian lets nobody run a program (/run), it cannot be.
+# Apps read theirs as users of their own. Not below /run, where Debian lets nobody run a program.
 _FOLDER = 'd=$(mktemp -d /var/lib/releve-adopt.XXXXXX) && chmod 0755 "$d" && echo "$d"'
 
 

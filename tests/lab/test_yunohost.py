@@ -219,6 +219,18 @@ def test_a_mistake_is_told_before_anything_is_changed(far: Far) -> None:
     far.write()
 
 
+def test_a_package_that_is_to_come_from_elsewhere_is_told_and_left_to_an_upgrade(far: Far) -> None:
+    far.web["source"] = "https://git.example/my_webapp_ynh"
+    far.write()
+    plan = far.deploy(dry=True)
+    assert plan.changes == []
+    (warning,) = plan.warnings
+    assert "my_webapp is to come from https://git.example/my_webapp_ynh, and is not" in warning
+    assert "releve upgrade FILE --service web" in far.said
+    del far.web["source"]
+    far.write()
+
+
 def test_what_is_to_go_waits_for_a_deploy_that_means_it(far: Far) -> None:
     far.web["absent"] = True
     far.table["firewall"]["8448/tcp"] = {"absent": True}
