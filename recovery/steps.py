@@ -204,7 +204,8 @@ def authority(host: Host, domains: Iterable[str]) -> str:
     until their names lead there and others vouch for them. "" elsewhere. Raise SshError."""
     if host.platform != "yunohost":
         return ""
-    files = (commands.AUTHORITY, *(commands.CERTIFICATE.format(name) for name in domains))
+    shown = (commands.CERTIFICATE.format(name) for name in domains)
+    files = (commands.AUTHORITY, commands.SIGNER, *shown)
     with ssh.session(ssh_target(host)) as session:
         # Unlike cat, it ends the last line of each, and goes on after one that is not there.
         said = session.run(("grep", "-hs", "", "--", *files), check=False).stdout.decode()

@@ -28,6 +28,9 @@ INSTALLED_MARKER = "/etc/yunohost/installed"
 
 # Whoever signs what YunoHost calls self-signed certificates (src/certificate.py of 12.1.25).
 AUTHORITY = "/etc/ssl/certs/ca-yunohost_crt.pem"
+# Whoever really signs: on a server that was brought back from a copy AUTHORITY is that of the
+# server which was saved, and this is another one (seen).
+SIGNER = "/usr/share/yunohost/ssl/ca/cacert.pem"
 # What a domain shows. Whoever signed it by the server's own means is appended: that of the main
 # domain is older than AUTHORITY (seen).
 CERTIFICATE = "/etc/yunohost/certs/{}/crt.pem"

@@ -103,6 +103,7 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question("certificates", files="/etc/yunohost/certs/*/crt.pem"),
     Question("authority", files=commands.AUTHORITY),
+    Question("signer", files=commands.SIGNER),
     Question("keys", files="/home/*/.ssh/authorized_keys"),
     # Names alone: `app list` leaves out what it cannot read about, and ends well.
     Question("installed-apps", files="/etc/yunohost/apps/*/settings.yml", hide="."),
@@ -571,7 +572,8 @@ def _keys(files: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
 
 
 def _certificates(looked: Looked) -> Mapping[str, tuple[CertificateKind, frozenset[str]]]:
-    roots = [c for text in _files(looked, "authority").values() for c in _pem(text)]
+    known = (*_files(looked, "authority").values(), *_files(looked, "signer").values())
+    roots = [c for text in known for c in _pem(text)]
     out: dict[str, tuple[CertificateKind, frozenset[str]]] = {}
     for path, text in _files(looked, "certificates").items():
         if chain := _pem(text):

@@ -57,6 +57,7 @@ def looked() -> Looked:
         }
         | {"/etc/yunohost/certs/other.example/crt.pem": pems["letsencrypt"]},
         "authority": {"/etc/ssl/certs/ca-yunohost_crt.pem": pems["authority"]},
+        "signer": {},
         "keys": {"/home/alice/.ssh/authorized_keys": f"{KEY} laptop\n"},
         "installed-apps": {},
         "installations": {},

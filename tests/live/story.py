@@ -346,7 +346,8 @@ class Story:
         the caller gave (CA)."""
         with ssh.session(self.target()) as connection:
             # The main domain's is older than the rest: whoever signed is appended to each.
-            script = f"grep -hs '' {commands.AUTHORITY} {commands.CERTIFICATE.format('*')}"
+            files = (commands.AUTHORITY, commands.SIGNER, commands.CERTIFICATE.format("*"))
+            script = f"grep -hs '' {' '.join(files)}"
             ours = connection.run(("sh", "-c", script)).stdout.decode()
         known = self.lab.ca_file.read_text()
         extra = Path(said("CA")).read_text() if said("CA") else ""

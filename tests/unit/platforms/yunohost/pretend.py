@@ -29,6 +29,7 @@ from platforms.yunohost.steps import Step
 @cache
 def certificates() -> dict[str, str]:
     """PEM texts: "authority", "self-signed" (with the authority behind it, as YunoHost does),
+    "old" and "brought-back" (another authority, and what is signed where a copy brought that),
     "letsencrypt", "other", and "both": Let's Encrypt's with the name sandbox.site.lab.test."""
 
     def name(organisation: str, common: str) -> x509.Name:
@@ -59,10 +60,13 @@ def certificates() -> dict[str, str]:
     own, other, leaf = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
     ours = name("YunoHost", "lab.test")
     authority = made(ours, ours, own.public_key(), own)
+    old = made(ours, ours, other.public_key(), other)
     subject = name("x", "site.lab.test")
     return {
         "authority": authority,
         "self-signed": made(subject, ours, leaf.public_key(), own) + authority,
+        "old": old,
+        "brought-back": made(subject, ours, leaf.public_key(), own) + old,
         "letsencrypt": made(subject, name("Let's Encrypt", "R11"), leaf.public_key(), other),
         "both": made(
             subject,
@@ -97,6 +101,7 @@ class Pretended:
     relay: str = ""  # what its password is known by
     sandboxes: tuple[str, ...] = ()  # domains for which a package asks for one name more
     offered: dict[str, tuple[str, str]] = field(default_factory=dict)  # config_panel.toml, script
+    shown: str = "authority"  # what the server shows as its own authority
     version: str = "12.1.25"
     untold: tuple[str, ...] = ()  # installed, and not told about
     installations: dict[str, str] = field(default_factory=dict)  # YunoHost's records of them
@@ -148,7 +153,8 @@ class Pretended:
                 f"/etc/yunohost/certs/{name}/crt.pem": pems[kind]
                 for name, kind in self.domains.items()
             },
-            "authority": {"/etc/ssl/certs/ca-yunohost_crt.pem": pems["authority"]},
+            "authority": {"/etc/ssl/certs/ca-yunohost_crt.pem": pems[self.shown]},
+            "signer": {"/usr/share/yunohost/ssl/ca/cacert.pem": pems["authority"]},
             "keys": {f"/home/{n}/.ssh/authorized_keys": text for n, text in self.keys.items()},
             "installations": dict(self.installations),
             "installed-apps": {

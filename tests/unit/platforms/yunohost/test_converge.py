@@ -512,6 +512,15 @@ def test_panels_are_compared_with_what_the_app_says_else_with_its_settings(tmp_p
     assert "has no such option" in obstacles(tmp_path, state, {}, site=service)
 
 
+def test_what_a_server_signs_that_came_back_from_a_copy_is_its_own() -> None:
+    domains = {"lab.test": "self-signed", "site.lab.test": "brought-back"}
+    for shown in ("old", "authority"):
+        kinds = [
+            d.certificate for d in Pretended(domains=domains, shown=shown).read().domains.values()
+        ]
+        assert kinds == ["self-signed", "self-signed"]
+
+
 PANEL = """
 version = "1.0"
 [main]
