@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def init(at: Root, plan: Mapping[str, Any], recovery: str | None) -> dict[str, Any]:
+def init(at: Root, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Make what this host needs before its first backup: folders, receipt key, epoch, restic
-    repository, the operators' own key to it. Repeatable. The lock may be held by a deploy."""
+    repository. Repeatable. The lock may be held by a deploy. (The operators' own key to the
+    repository is added by the first command of theirs that opens it.)"""
     made = []
     key = f"{at.etc}/receipt-key"
     if not os.path.exists(key):
@@ -47,30 +48,4 @@ def init(at: Root, plan: Mapping[str, Any], recovery: str | None) -> dict[str, A
                 restic_failed(opened, "the repository is there but does not open")
         else:
             restic_failed(done, "the repository could not be made")
-        if recovery:
-            made += _add_recovery(at, source, epoch, recovery)
     return {"host": plan["host"], "epoch": epoch, "made": made, "receipt_key": receipt_key(at)}
-
-
-def _add_recovery(at: Root, source: Mapping[str, Any], epoch: int, password: str) -> list[str]:
-    """Give the operators a restic key of their own, unless theirs already opens."""
-    path = f"{at.run}/recovery-password.{os.getpid()}"
-    write(path, password.encode())
-    try:
-        theirs = {
-            **source,
-            "restic": [
-                f"--password-file={path}" if w.startswith("--password-file=") else w
-                for w in source["restic"]
-            ],
-        }
-        argv = restic_argv(theirs, epoch, "cat", "config", "--no-lock")
-        if run(argv, timeout=300).code == 0:
-            return []
-        argv = restic_argv(source, epoch, "key", "add", f"--new-password-file={path}")
-        done = run(argv, timeout=300)
-        if done.code != 0:
-            restic_failed(done, "the operators' recovery key could not be added")
-        return ["recovery-key"]
-    finally:
-        os.unlink(path)

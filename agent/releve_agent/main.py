@@ -18,7 +18,6 @@ from .common import (
     make_folders,
     parse_iso,
     read_json,
-    read_text,
     say,
 )
 from .epoch import fence, guard
@@ -78,8 +77,7 @@ def arguments(words: Sequence[str] | None) -> Any:
     # The name of the program is given so that argparse need not work it out, with libraries that
     # nothing else here needs.
     verbs = parser.add_subparsers(dest="verb", required=True, parser_class=Parser, prog=parser.prog)
-    it = verbs.add_parser("init")
-    it.add_argument("--recovery-password-file")
+    verbs.add_parser("init")
     it = verbs.add_parser("backup")
     it.add_argument("--run")
     it = verbs.add_parser("restore")
@@ -128,7 +126,7 @@ def perform(at: Root, args: Any) -> tuple[Any, bool]:
         notice = {"host": plan["host"], "epoch": own_epoch(at) + 1, "at": iso()}
         return fence(at, plan, notice), True
     if args.verb == "init":
-        return init(at, plan, _recovery(at, args.recovery_password_file)), True
+        return init(at, plan), True
     with locked(at, args.verb):
         undo(at)
         if args.verb == "backup":
@@ -156,21 +154,6 @@ def perform(at: Root, args: Any) -> tuple[Any, bool]:
             source=load_source(args.source) if args.source else None,
         )
         return result, bool(result["ok"])
-
-
-def _recovery(at: Root, path: str | None) -> str | None:
-    """The operators' password: from the file named, or from where a deploy left it on tmpfs. It
-    is read once and removed."""
-    usual = f"{at.run}/recovery-password"
-    chosen = path or (usual if os.path.exists(usual) else None)
-    if chosen is None:
-        return None
-    password = read_text(chosen).strip()
-    if chosen == usual:
-        os.unlink(usual)
-    if not password:
-        raise Failed(f"{chosen} holds no password")
-    return password
 
 
 def _end(*_: Any) -> NoReturn:

@@ -27,6 +27,7 @@ from recovery.drill import write_as_members
 from roles.etherpad import settings as etherpad
 from roles.wordpress import settings as wordpress
 from tests.channel import Channel
+from tests.cheap_keys import cheapen_on
 from tools import ssh
 from tools.toml import quote
 
@@ -143,6 +144,8 @@ class House:
             looked = pool.submit(self.on, "vigie", WATCH)
             self.releve("backup", "run", self.file, "--host", "monts")
             looked.result()
+        self.releve("backup", "list", self.file)  # adds the operators' key to each repository
+        cheapen_on(lab, self.inventory, "monts", "rivage")
         print(f"house: saved at {time.monotonic() - began:.0f} s")
         lab.freeze()
         self._settle()

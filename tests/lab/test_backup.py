@@ -26,6 +26,7 @@ from inventories.model import Inventory
 from inventories.secrets import Secrets
 from lab import Lab
 from roles.registry import SERVICES
+from tests.cheap_keys import cheapen_on
 from tests.lab.house import REPO
 from tools import ssh
 
@@ -160,6 +161,8 @@ def world(make_lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
     report = deploy(lab.inventory_file)
     assert report.ok, report
     made = World(lab, roles.load(lab.inventory_file))
+    made.releve("list")  # adds the operators' keys
+    cheapen_on(lab, made.inventory, "web", "other")
     for host, uid in (("web", 2001), ("other", 2002)):
         made.sh(host, f"useradd --uid {uid} forumer")
         made.forum(host)

@@ -287,32 +287,6 @@ def test_a_host_that_was_replaced_neither_saves_nor_serves(site: Site) -> None:
     assert site.agent("backup")["epoch"] == 3
 
 
-def test_operators_get_a_key_of_their_own(site: Site) -> None:
-    site.agent("init")
-    password = site.base / "recovery"
-    password.write_text("the operators'")
-    made = site.agent("init", f"--recovery-password-file={password}")["made"]
-    assert made == ["recovery-key"]
-    assert site.agent("init", f"--recovery-password-file={password}")["made"] == []
-    opened = subprocess.run(
-        [
-            "restic",
-            "-r",
-            site.repository,
-            f"--password-file={password}",
-            "cat",
-            "config",
-            "--no-lock",
-            "--no-cache",
-        ],
-        capture_output=True,
-        env={"PATH": os.environ["PATH"], "HOME": str(site.base)},
-        check=False,
-    )
-    assert opened.returncode == 0
-    assert not list((site.base / "run" / "releve").glob("recovery*"))
-
-
 def test_no_secret_is_in_a_process_list_and_no_file_is_open_to_others(site: Site) -> None:
     seen = site.base / "seen"
     watching = f'tr "\\0" " " < /proc/$PPID/cmdline > "{seen}"; ps -eo args >> "{seen}"; echo x'
