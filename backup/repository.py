@@ -124,6 +124,18 @@ def target(inventory: Inventory, repository: Repository) -> ssh.Target:
     return ssh_target(inventory.hosts[repository.host])
 
 
+def demand_writable(connection: ssh.Connection, repository: Repository, host_id: str) -> None:
+    """Ask the host that keeps a repository whether anything there can be changed: restic tries
+    again for minutes before it gives up. Raise BackupError, SshError."""
+    place = f"{folder(repository)}/{host_id}"
+    if connection.run(("test", "-w", place), check=False, timeout=60).exit_code != 0:
+        raise BackupError(
+            f"{host_id}: nothing was changed: {place} on {repository.host} cannot be written "
+            "to. It may be on a read-only file system, which is what Linux makes of a disk that fails: "
+            f"`dmesg` on {repository.host} says why."
+        )
+
+
 def memory_folder() -> str | None:
     """A folder that lies in memory and never on a disk, or None to take the usual one."""
     for name in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):  # noqa: S108 (a folder of its own)

@@ -230,7 +230,7 @@ def prune(file: Path, hosts: tuple[str, ...], dry_run: bool, yes: bool) -> int:
     from backup import trust
     from backup.errors import BackupError
     from backup.prune import apply, plan
-    from backup.repository import of_host, open_repository, protected
+    from backup.repository import demand_writable, of_host, open_repository, protected
 
     inventory, secrets = _open(file)
 
@@ -268,6 +268,8 @@ def prune(file: Path, hosts: tuple[str, ...], dry_run: bool, yes: bool) -> int:
                     f"Nothing was removed from the copies of {name}.",
                 )
             if wanted.remove:
+                with _keeper(inventory, name) as (session, _):
+                    demand_writable(session, repository, name)
                 apply(opened, wanted)
         if idle:
             with _keeper(inventory, name) as (session, _):

@@ -364,7 +364,7 @@ def test_a_repository_that_is_full_or_read_only_loses_nothing(world: World) -> N
     world.sh("coffre", f"mount --bind {COPIES} {COPIES}; mount -o remount,ro,bind {COPIES}")
     try:
         assert "the repository is read-only" in world.releve("run", *one, code=1)
-        assert "read-only file system" in world.releve("prune", *one, "--yes", code=1)
+        assert "on a read-only file system" in world.releve("prune", *one, "--yes", code=1)
         assert world.listed() == listed
         assert "0 problem(s)" in world.releve("verify", *whole)
     finally:
