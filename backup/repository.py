@@ -131,8 +131,8 @@ def demand_writable(connection: ssh.Connection, repository: Repository, host_id:
     if connection.run(("test", "-w", place), check=False, timeout=60).exit_code != 0:
         raise BackupError(
             f"{host_id}: nothing was changed: {place} on {repository.host} cannot be written "
-            "to. It may be on a read-only file system, which is what Linux makes of a disk that fails: "
-            f"`dmesg` on {repository.host} says why."
+            "to. It may be on a read-only file system, which is what Linux makes of a disk that "
+            f"fails: `dmesg` on {repository.host} says why."
         )
 
 
