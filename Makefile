@@ -30,11 +30,13 @@ test-packages: root ## install the Debian packages that the tests start on this 
 root:
 	@if [ "$$(id -u)" != 0 ]; then echo "This boots hosts on this machine and needs root: run it again with sudo." >&2; exit 77; fi
 
-drill: root venv packages lab-packages ## lose a datacenter on throwaway hosts, and bring everything back
-	@$(BIN)/releve drill inventories/lab.toml --lab --disaster
+INVENTORY ?= inventories/lab.toml
 
-drill-mail: root venv packages lab-packages ## the same with a mail server
-	@$(BIN)/releve drill inventories/lab-mail.toml --lab --disaster
+drill: root venv packages lab-packages ## lose a datacenter on throwaway hosts, and bring everything back; INVENTORY=FILE: that of another house
+	@$(BIN)/releve drill "$(INVENTORY)" --lab --disaster
+
+drill-mail: ## the same with a mail server
+	@$(MAKE) --no-print-directory drill INVENTORY=inventories/lab-mail.toml
 
 test: root venv packages lab-packages test-packages ## every check and test, those on real hosts included (root)
 	@make/timed lint $(MAKE) --no-print-directory lint
