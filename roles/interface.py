@@ -277,7 +277,7 @@ class OnPlatform:
     # systemd units to stop on a host that must not serve any more (see the epoch).
     units: Callable[[Service, Inventory], tuple[str, ...]] | Absent
     # TCP ports that the firewall opens for it, beside those of the web.
-    ports: tuple[int, ...] = ()
+    ports: Callable[[Service, Inventory], tuple[int, ...]] | Absent = Absent("the web's alone")
     signing: Callable[[Service, Inventory], SigningKey] | Absent = Absent("it signs nothing")
     # Only where the platform installs apps itself: the app, what it asks of the server, and what
     # is set inside it after every installation and update.

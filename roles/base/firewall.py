@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inventories.model import Host, Inventory
+from roles.interface import Absent
 
 PATH = "/etc/nftables.d/releve.nft"
 
@@ -21,7 +22,9 @@ def ports(host: Host, inventory: Inventory) -> tuple[int, ...]:
     found = {host.port, 22}
     for service in inventory.services_on(host.id):
         on = SERVICES[service.role].on.get(host.platform) if service.role in SERVICES else None
-        found |= {80, 443, *(on.ports if on else ())}
+        found |= {80, 443}
+        if on is not None and not isinstance(on.ports, Absent):
+            found |= set(on.ports(service, inventory))
     return tuple(sorted(found))
 
 

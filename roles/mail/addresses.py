@@ -81,10 +81,13 @@ def judge_targets(exit_code: int, stdout: str) -> Finding:
         found = [(one["alias"], one["target"], one["problem"]) for one in json.loads(stdout)]
     except (ValueError, KeyError, TypeError):
         return Finding("unknown", f"the aliases could not be looked at (exit {exit_code})")
+    words = {
+        "taken": "{alias} is an alias and an account, which gets nothing that is written to it",
+        "member": "{alias}, a role mailbox in the inventory, is a member's account and stays one",
+    }
+    nobody = "{alias} passes mail on to {target}, which does not exist"
     told = [
-        f"{alias} is an alias and an account, which gets nothing that is written to it"
-        if problem == "taken"
-        else f"{alias} passes mail on to {target}, which does not exist"
+        words.get(problem, nobody).format(alias=alias, target=target)
         for alias, target, problem in found
     ]
     if told:

@@ -158,6 +158,21 @@ def way_out() -> Step:
 # --- configuration -----------------------------------------------------------------------------
 
 
+# An address without what stands behind a plus.
+_BARE = (
+    "CASE instr(one, '+') WHEN 0 THEN one "
+    "ELSE substr(one, 1, instr(one, '+') - 1) || substr(one, instr(one, '@')) END"
+)
+# Whoever an alias leads to in the end, but for accounts that are not there: mail to them would come
+# back to whoever was named as its sender. Where nobody is left, it is not taken.
+_PASSED_ON = (
+    "WITH RECURSIVE who (one) AS (SELECT target FROM alias WHERE address = '%s' "
+    "UNION SELECT target FROM alias JOIN who ON alias.address = BARE) "
+    "SELECT one FROM who WHERE substr(one, instr(one, '@') + 1) NOT IN (NAMES) OR EXISTS "
+    "(SELECT 1 FROM account WHERE active = 1 AND kind <> 'system' AND address = BARE)"
+)
+
+
 def postfix(service: Service, inventory: Inventory, relay_password: str = "") -> tuple[Item, ...]:
     """Postfix. `relay_password`: of the relay, when it wants one."""
     # Bound by Postfix; an address has no quote in it that was not doubled there.
@@ -172,8 +187,8 @@ def postfix(service: Service, inventory: Inventory, relay_password: str = "") ->
         "SELECT address FROM account WHERE active = 1 AND address = '%s' "
         "AND (kind <> 'system' OR local = 'releve-trip')"
     )
-    passed_on = places.aliases(service, inventory)
-    lines = "".join(f"{address} {', '.join(to)}\n" for address, to in sorted(passed_on.items()))
+    names = ", ".join(f"'{name}'" for name in (*mail.domains(service, inventory), service.domain))
+    passed_on = _PASSED_ON.replace("BARE", _BARE).replace("NAMES", names)
     items: list[Item] = [
         _file("/etc/postfix/main.cf", _text("main.cf.j2", service, inventory)),
         _file(
@@ -188,9 +203,8 @@ def postfix(service: Service, inventory: Inventory, relay_password: str = "") ->
                 limits=places.LIMITS,
             ),
         ),
-        _file("/etc/postfix/releve-aliases", lines),
     ]
-    for name, query in (("mailboxes", known), ("senders", senders)):
+    for name, query in (("mailboxes", known), ("senders", senders), ("aliases", passed_on)):
         text = _text("sqlite.cf.j2", service, inventory, query=query)
         items.append(_file(f"/etc/postfix/releve-{name}.cf", text))
     relay = mail.settings(service).relay
@@ -205,7 +219,7 @@ def postfix(service: Service, inventory: Inventory, relay_password: str = "") ->
 
 POSTFIX_FILES = tuple(
     f"/etc/postfix/{name}"
-    for name in ("main.cf", "master.cf", "releve-aliases", "releve-mailboxes.cf",
+    for name in ("main.cf", "master.cf", "releve-aliases.cf", "releve-mailboxes.cf",
                  "releve-senders.cf")
 )  # fmt: skip
 
@@ -457,6 +471,7 @@ def facts(service: Service, inventory: Inventory, key: str) -> File:
             for address, targets in places.aliases(service, inventory).items()
         },
         "quota": places.size(mail.settings(service).quota),
+        "blocklists": mail.settings(service).blocklists,
         "records": wanted,
         "keys": keys,
     }
@@ -547,7 +562,8 @@ def reloads() -> tuple[Item, ...]:
 
 def restarts() -> tuple[Item, ...]:
     """A program that falls over is started again."""
-    folders_of = [f"/etc/systemd/system/{unit}.d" for unit in ("dovecot.service", "rspamd.service")]
+    units = ("postfix@.service", "postfix.service", *places.UNITS[1:], "fail2ban.service")
+    folders_of = [f"/etc/systemd/system/{unit}.d" for unit in units]
     return tuple(
         item
         for folder in folders_of

@@ -25,7 +25,8 @@ _START = 'test -e "$1" || exit 0; shift; exec systemctl start -- "$@"'
 
 def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What only the host can know."""
-    echo = mail.settings(service).echo
+    echo, lists = mail.settings(service).echo, mail.settings(service).blocklists
+    listed = InsideProbe("blocklists", program("blocklists"), probes.judge_blocklists, timeout=60)
     trip = ("python3", places.TRIP_PROGRAM)
     return (
         InsideProbe("postfix", ("postfix", "status"), probes.judge_postfix),
@@ -37,6 +38,7 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
         InsideProbe("aliases", program("targets"), addresses.judge_targets),
         InsideProbe("records", program("records"), probes.judge_zone, timeout=60),
         InsideProbe("reverse", program("reverse"), probes.judge_reverse, timeout=60),
+        *([listed] if lists else []),
         InsideProbe("round-trip", trip, probes.judge_trip, timeout=40),
         *([InsideProbe("echo", (*trip, echo), probes.judge_echo, timeout=40)] if echo else []),
     )
@@ -114,6 +116,6 @@ ON = OnPlatform(
     restore=restore,
     canary=canary,
     units=units,
-    ports=places.PORTS,
+    ports=places.ports,
     signing=signing,
 )

@@ -47,7 +47,6 @@ LIMITER = "mail-limit"
 UNITS = ("postfix.service", "dovecot.service", "rspamd.service")
 
 SMTP, SUBMISSIONS, SUBMISSION, IMAPS, POP3S, SIEVE = 25, 465, 587, 993, 995, 4190
-PORTS = (SMTP, SUBMISSIONS, SUBMISSION, IMAPS, POP3S, SIEVE)
 
 _UNITS_OF_SIZE = {"b": 1, "k": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
@@ -55,6 +54,13 @@ _UNITS_OF_SIZE = {"b": 1, "k": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 def size(quota: str) -> int:
     """Given "2G", return the bytes; "0", no limit, is 0."""
     return 0 if quota == "0" else int(quota[:-1]) * _UNITS_OF_SIZE[quota[-1]]
+
+
+def ports(service: Service, inventory: Inventory) -> tuple[int, ...]:
+    """What others and members connect to."""
+    del inventory
+    pop3 = (POP3S,) if mail.settings(service).pop3 else ()
+    return (SMTP, SUBMISSIONS, SUBMISSION, IMAPS, *pop3, SIEVE)
 
 
 def mirror(folder: str) -> Mirror:

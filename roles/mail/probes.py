@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 from inventories.model import Inventory, Service
 from platforms.yunohost import app as ynh
@@ -190,6 +191,9 @@ def judge_reverse(exit_code: int, stdout: str) -> Finding:
     try:
         said = json.loads(stdout)
         name, addresses = str(said["name"]), dict(said["addresses"])
+        forward = said.get("forward")
+        led = None if forward is None else {ip_address(str(a)) for a in forward}
+        astray = [] if led is None else [a for a in addresses if ip_address(a) not in led]
     except (ValueError, KeyError, TypeError):
         return Finding("unknown", f"the reverse names could not be asked for (exit {exit_code})")
     silent = [address for address, names in addresses.items() if names is None]
@@ -200,6 +204,12 @@ def judge_reverse(exit_code: int, stdout: str) -> Finding:
             f"the reverse name of {', '.join(wrong)} is not {name}: many servers refuse such "
             "mails. It is set in the provider's panel, not in DNS.",
         )
+    if astray:
+        return Finding(
+            "warning",
+            f"{', '.join(astray)} is called {name}, and that name does not lead back to it: many "
+            "servers refuse such mails. It is an A or AAAA record.",
+        )
     if silent or not addresses:
         return Finding(
             "warning",
@@ -207,6 +217,29 @@ def judge_reverse(exit_code: int, stdout: str) -> Finding:
             "looked at",
         )
     return Finding("ok", f"the server's addresses are called {name}")
+
+
+def judge_blocklists(exit_code: int, stdout: str) -> Finding:
+    """Judge `mailhost.py blocklists`: do others hold us for a source of spam?"""
+    try:
+        said = [(str(o["list"]), str(o["address"]), o["said"]) for o in json.loads(stdout)]
+    except (ValueError, KeyError, TypeError):
+        return Finding("unknown", f"the block lists could not be asked (exit {exit_code})")
+    on = [f"{zone} lists {address} ({', '.join(map(str, s))})" for zone, address, s in said if s]
+    if on:
+        return Finding(
+            "warning",
+            "; ".join(on[:3]) + ": many servers refuse our mails. First find who sent what (the "
+            "check `queue`, journalctl -t postfix/smtp), then ask the list to look again.",
+        )
+    silent = list(dict.fromkeys(zone for zone, _, s in said if s is None))
+    if silent:
+        return Finding(
+            "unknown",
+            f"{', '.join(silent)} did not answer. Most lists do not speak with public resolvers: "
+            "let the host ask by itself (a resolver such as unbound), or take the list out.",
+        )
+    return Finding("ok", f"on none of {len({zone for zone, *_ in said})} block lists")
 
 
 # --- on Debian -------------------------------------------------------------------------------
@@ -261,15 +294,24 @@ def judge_doors(exit_code: int, stdout: str) -> Finding:
     return Finding("ok", "strangers can neither send through it nor see passwords")
 
 
+_FULL = (
+    ". If its disk is full: what is deleted in mailboxes frees space with the next copy only "
+    "(releve backup run), which lets go of it"
+)
+
+
 def judge_trip(exit_code: int, stdout: str) -> Finding:
     """Judge `trip.py`: does a mail arrive, and do others believe that it is ours?"""
     try:
         said = json.loads(stdout)
         if said.get("error"):
+            why = str(said["error"])[:300]
+            # Postfix says so of a disk that is full (Insufficient system storage).
+            more = _FULL if "452" in why else ""
             return Finding(
                 "critical",
-                f"mails do not arrive: {str(said['error'])[:300]}. On the host: journalctl -t "
-                "postfix/smtpd -t dovecot --since -1h",
+                f"mails do not arrive: {why}. On the host: journalctl -t postfix/smtpd -t dovecot "
+                f"--since -1h{more}",
             )
         seconds, signed, spam = float(said["seconds"]), bool(said["signed"]), bool(said["spam"])
         found = {"dkim": str(said["dkim"]), "dmarc": str(said["dmarc"])}
@@ -297,7 +339,7 @@ def _disbelieved(found: Mapping[str, str]) -> Finding | None:
     return Finding(
         "critical",
         f"others do not believe that our mails are ours: {told}. The check `records` says what is "
-        "wrong in DNS.",
+        "wrong in DNS; the host's `clock`, whether signatures come from the future.",
     )
 
 

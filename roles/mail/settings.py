@@ -79,6 +79,8 @@ class MailSettings(Settings):
     spam_filter: Flag = True
     spf: Line | None = None  # None: the hosts of MX send, and nobody else
     mta_sts: Literal["none", "testing", "enforce"] = "testing"
+    # Who tells others which addresses spam comes from (RFC 5782), such as "zen.spamhaus.org".
+    blocklists: tuple[Domain, ...] = ()
     # Somewhere else, an address that answers each mail with what it received.
     echo: Mail | None = None
     dkim_selector: Annotated[str, StringConstraints(pattern=r"\A[a-z0-9]{1,16}\Z")] = "releve"

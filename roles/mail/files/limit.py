@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """limit.py FOLDER PER_HOUR FREE: started by Postfix (spawn(8)) for each connection of its policy
 protocol (SMTPD_POLICY_README). Lets an account that logged in write to PER_HOUR recipients within
-an hour, then asks to wait: whoever stole a password sends no thousands of mails. FREE, whose mails
-look whether mails arrive, is not counted. What is counted lies in FOLDER, and in no copy."""
+an hour, then asks to wait: whoever stole a password sends no thousands of mails. All programs of
+this host together, which do not log in, count as one account more. FREE, whose mails look whether
+mails arrive, is not counted. What is counted lies in FOLDER, and in no copy."""
 
 from __future__ import annotations
 
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 WINDOW = 3600
+OWN = "programs of this host"
 
 
 def open_counts(folder: str) -> sqlite3.Connection:
@@ -27,16 +29,25 @@ def open_counts(folder: str) -> sqlite3.Connection:
     return counts
 
 
+def who(asked: Mapping[str, str]) -> str:
+    """The account that a question of Postfix is about, OWN for programs of this host, "" for
+    others, whom it does not ask about."""
+    address = asked.get("client_address", "")
+    own = OWN if address.startswith("127.") or address == "::1" else ""
+    return asked.get("sasl_username", "").lower() or own
+
+
 def judge(counts: sqlite3.Connection, account: str, most: int, now: float) -> str:
     """What Postfix shall do with one more recipient of `account`; it is counted if let through."""
+    name = "The programs of this host together" if account == OWN else "This account"
     counts.execute("BEGIN IMMEDIATE")
     try:
         counts.execute("DELETE FROM sent WHERE at < ?", (now - WINDOW,))
         row = counts.execute("SELECT COUNT(*) FROM sent WHERE account = ?", (account,))
         if row.fetchone()[0] >= most:
             return (
-                f"450 4.7.1 This account wrote to {most} recipients within an hour, which is the "
-                "most: try again later, or ask your administrators"
+                f"450 4.7.1 {name} wrote to {most} recipients within an hour, which is the most: "
+                "try again later, or ask your administrators"
             )
         counts.execute("INSERT INTO sent VALUES (?, ?)", (account, now))
         return "DUNNO"
@@ -59,7 +70,7 @@ def requests(lines: Iterable[str]) -> Iterator[dict[str, str]]:
 def main(folder: str, most: str, free: str) -> None:
     counts = open_counts(folder)
     for asked in requests(sys.stdin):
-        account = asked.get("sasl_username", "").lower()
+        account = who(asked)
         answer = "DUNNO"
         if account not in ("", free) and asked.get("protocol_state") == "RCPT":
             answer = judge(counts, account, int(most), time.time())

@@ -19,7 +19,8 @@ login                   can one log in, to read and to send?
 queue                   mails that wait, and for how long the oldest does
 records                 DNS against what it should say
 signing, sign           does it sign with the key of the inventory? Not before DNS names that
-reverse                 what this host's addresses are called in DNS
+reverse                 what this host's addresses are called in DNS, and what its name leads to
+blocklists              what the lists of the inventory say of this host's addresses
 reversed                says which of them are not called as the server is
 counts, versions        one JSON object
 canary-plant RUN AT, canary-find, sample
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     import ctypes
     import email.header as headers
     import imaplib
+    import ipaddress
     import secrets
     import smtplib
     import socket
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     import tempfile
 else:
     ctypes, headers, imaplib = Later("ctypes"), Later("email.header"), Later("imaplib")
+    ipaddress = Later("ipaddress")
     secrets, smtplib, socket = Later("secrets"), Later("smtplib"), Later("socket")
     ssl, tarfile, tempfile = Later("ssl"), Later("tarfile"), Later("tempfile")
 
@@ -274,6 +277,12 @@ def add(rest: Sequence[str]) -> None:
     password = hashed(given_password())
     with accounts() as found:
         there = one(found, address)
+        if there is not None and there["kind"] == "role" and not there["active"]:
+            raise ToolError(
+                f"{address} was a role mailbox that the inventory does not name any more: it is "
+                "closed, and keeps its mail. releve mail account remove puts that aside; then "
+                "the address is free"
+            )
         if there is not None:
             what = {"role": "a role mailbox of the inventory", SYSTEM: "the server's own"}
             raise ToolError(
@@ -522,6 +531,8 @@ def settled(_: Sequence[str]) -> None:
         sys.exit(1)
     for address, name, quota, kind in wanted_rows():
         row = rows.get(address)
+        if row is not None and row["kind"] == "member":
+            continue  # told as an alias that leads nowhere is, and left alone
         if row is None or (row["name"], row["quota"], row["kind"]) != (name, quota, kind):
             sys.exit(1)
         if not row["active"]:
@@ -546,7 +557,8 @@ def fits(secret: str, made: str) -> bool:
 
 def settle(_: Sequence[str]) -> None:
     """Role mailboxes are added and named; one that is not in the inventory any more takes and
-    shows no mail, and keeps what it has. A member's account with such an address becomes one."""
+    shows no mail, and keeps what it has. A member's account with such an address stays a member's:
+    what is in it is for nobody else to read."""
     if not PROBE.exists():
         handle = os.open(PROBE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as file:
@@ -558,7 +570,7 @@ def settle(_: Sequence[str]) -> None:
             found.execute(
                 "INSERT INTO account VALUES (?, ?, ?, ?, '', ?, ?, 1) ON CONFLICT (address) "
                 "DO UPDATE SET name = excluded.name, quota = excluded.quota, "
-                "kind = excluded.kind, active = 1",
+                "kind = excluded.kind, active = 1 WHERE kind <> 'member'",
                 (address, local, domain, name, quota, kind),
             )
         names = [address for address, *_ in wanted_rows()]
@@ -574,7 +586,8 @@ def settle(_: Sequence[str]) -> None:
 
 
 def astray() -> list[dict[str, str]]:
-    """Aliases that pass mail on to nobody here, and accounts that an alias takes mail from."""
+    """Aliases that pass mail on to nobody here, accounts that an alias takes mail from, and role
+    mailboxes of the inventory that are members' accounts."""
     known = facts()
     with accounts() as found:
         rows = {row["address"]: row for row in found.execute("SELECT * FROM account")}
@@ -591,7 +604,11 @@ def astray() -> list[dict[str, str]]:
         mine = rows.get(address)
         if mine is not None and mine["active"] and address not in targets:
             wrong.append({"alias": address, "target": address, "problem": "taken"})
-    return wrong
+    return wrong + [
+        {"alias": address, "target": address, "problem": "member"}
+        for address in sorted(known["mailboxes"])
+        if address in rows and rows[address]["kind"] == "member"
+    ]
 
 
 def targets(_: Sequence[str]) -> None:
@@ -600,10 +617,14 @@ def targets(_: Sequence[str]) -> None:
 
 def targeted(_: Sequence[str]) -> None:
     said_of = {
-        "nobody": "{alias} passes mail on to {target}, and there is no such account: whoever "
-        "writes there is told that it did not arrive. releve mail account add, or another target",
+        "nobody": "{alias} passes mail on to {target}, and there is no such account: the others "
+        "whom it names get it; where there are none, it is refused. releve mail account add, or "
+        "another target",
         "taken": "{alias} is an alias and an account: what is written to it does not arrive in "
         "the account. Name {alias} itself among its targets, or remove the account",
+        "member": "{alias} is a role mailbox in the inventory and a member's account here: it "
+        "stays the member's. Take it out of the inventory, or remove the account (its mail is put "
+        "aside) and deploy again",
     }
     if wrong := astray():
         raise ToolError("; ".join(said_of[each["problem"]].format(**each) for each in wrong))
@@ -750,7 +771,7 @@ def queue(_: Sequence[str]) -> None:
     for each in waiting:
         for person in each.get("recipients", []):
             # Addresses are members' own business.
-            reason = re.sub(r"\S+@\S+", "…", str(person.get("delay_reason", ""))[:120])
+            reason = re.sub(r"\S+@\S+", "…", str(person.get("delay_reason", ""))[:240])
             if reason:
                 why[reason] = why.get(reason, 0) + 1
     since = held_since()
@@ -830,7 +851,32 @@ def sign(_: Sequence[str]) -> None:
 
 def reverse(_: Sequence[str]) -> None:
     known = facts()
-    answer({"name": known["host"], "addresses": {a: ask_dns("PTR", a) for a in known["addresses"]}})
+    name = known["host"]
+    # What others asked before a rebuild may be kept for a while.
+    servers = in_charge(name)
+    forward: list[str] | None = []
+    for kind in {"AAAA" if ":" in address else "A" for address in known["addresses"]}:
+        said = [ask_dns(kind, name, server) for server in servers]
+        heard = next((values for values in said if values is not None), None)
+        forward = None if heard is None or forward is None else [*forward, *heard]
+    named = {address: ask_dns("PTR", address) for address in known["addresses"]}
+    answer({"name": name, "addresses": named, "forward": forward})
+
+
+def blocklists(_: Sequence[str]) -> None:
+    """What the lists say of this host's addresses (RFC 5782); null of one that does not answer. One
+    that has 127.0.0.1, which none may have, has everybody: it is not asked any more."""
+    known = facts()
+    found = []
+    for zone in known["blocklists"]:
+        never = ask_dns("A", f"1.0.0.127.{zone}")
+        for address in known["addresses"]:
+            parts = ipaddress.ip_address(address).reverse_pointer.rsplit(".", 2)[0]
+            said = ask_dns("A", f"{parts}.{zone}") if never == [] else None
+            # It says that it does not speak with whoever asks for us, such as a public resolver.
+            refused = said is not None and any(value.startswith("127.255.") for value in said)
+            found.append({"list": zone, "address": address, "said": None if refused else said})
+    answer(found)
 
 
 def is_reversed(_: Sequence[str]) -> None:
@@ -1329,6 +1375,7 @@ VERBS: dict[str, tuple[int, Callable[[Sequence[str]], None]]] = {
     "sign": (0, sign),
     "reverse": (0, reverse),
     "reversed": (0, is_reversed),
+    "blocklists": (0, blocklists),
     "counts": (0, counts),
     "versions": (0, versions),
     "canary-plant": (2, plant),

@@ -157,10 +157,12 @@ def test_mail_to_postmaster_always_arrives_somewhere() -> None:
 
 
 def test_ports_are_opened_where_mail_is_and_nowhere_else() -> None:
-    _, inventory = made()
+    _, inventory = made("[services.courriel.settings]\npop3 = true\n")
     assert firewall.ports(inventory.hosts["poste"], inventory) == (
         22, 25, 80, 443, 465, 587, 993, 995, 4190,
     )  # fmt: skip
+    _, inventory = made()
+    assert 995 not in firewall.ports(inventory.hosts["poste"], inventory)
     none = inventory.model_copy(update={"services": {}})
     assert firewall.ports(none.hosts["poste"], none) == (22,)
 
@@ -377,6 +379,14 @@ def test_the_limit_counts_recipients_within_an_hour(tmp_path: Path) -> None:
     assert not slow
 
 
+def test_programs_of_the_host_count_together() -> None:
+    asked = [("127.0.0.1", ""), ("::1", ""), ("127.0.0.1", "A@x"), ("192.0.2.9", ""), ("", "")]
+    said = [limit.who({"client_address": at, "sasl_username": user}) for at, user in asked]
+    assert said == [limit.OWN, limit.OWN, "a@x", "", ""]
+    # No account can be called so.
+    assert "@" not in limit.OWN
+
+
 def test_each_question_of_postfix_is_read_whole() -> None:
     lines = ["protocol_state=RCPT\n", "sasl_username=a=b@x\n", "\n", "protocol_state=DATA\n", "\n"]
     assert list(limit.requests(lines)) == [
@@ -448,14 +458,70 @@ def members(server: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return server
 
 
-def senders(address: str) -> set[str]:
-    """Who may write in the name of `address`, by the query that Postfix makes."""
+def asked(name: str, address: str) -> set[str]:
+    """What Postfix finds for an address, by the query that it makes."""
     service, inventory = made()
     items = {getattr(i, "path", ""): i for i in configuration.postfix(service, inventory)}
-    text = items["/etc/postfix/releve-senders.cf"].content.decode()
+    text = items[f"/etc/postfix/releve-{name}.cf"].content.decode()
     query = text.partition("query = ")[2].strip().replace("'%s'", "?")
     with sqlite3.connect(mailhost.DATABASE) as found:
         return {row[0] for row in found.execute(query, (address,))}
+
+
+def senders(address: str) -> set[str]:
+    """Who may write in the name of `address`."""
+    return asked("senders", address)
+
+
+def test_aliases_lead_to_who_is_there_and_elsewhere(members: Path) -> None:
+    facts = json.loads(mailhost.FACTS.read_text())
+    facts["aliases"] |= {
+        "equipe@atelier.example": [
+            "gone@atelier.example",
+            "alice+x@atelier.example",
+            "x@else.example",
+        ],
+        "gone2@atelier.example": ["gone@atelier.example"],
+        "further@atelier.example": ["gone2@atelier.example"],
+        "all@atelier.example": ["equipe@atelier.example", BUREAU],
+        "bob@atelier.example": ["bob@atelier.example", "y@else.example"],
+        "probe@atelier.example": ["releve-probe@atelier.example"],
+    }
+    mailhost.FACTS.write_text(json.dumps(facts))
+    mailhost.settle(())
+    assert asked("aliases", BUREAU) == {CONTACT}
+    team = {"alice+x@atelier.example", "x@else.example"}
+    assert asked("aliases", "equipe@atelier.example") == team
+    assert asked("aliases", "all@atelier.example") == team | {CONTACT}
+    assert asked("aliases", BOB) == {BOB, "y@else.example"}
+    # Nobody is left: refused, as an address that does not exist.
+    for nobody in ("gone2", "further", "probe", "gone", "alice"):
+        assert asked("aliases", f"{nobody}@atelier.example") == set()
+
+
+def test_a_member_s_account_becomes_no_role_mailbox(
+    members: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = json.loads(mailhost.FACTS.read_text())
+    facts["mailboxes"][ALICE] = {"name": "Alice ?", "quota": None}
+    mailhost.FACTS.write_text(json.dumps(facts))
+    mailhost.settle(())
+    mailhost.settled(())
+    with pytest.raises(mailhost.ToolError, match="it stays the member's"):
+        mailhost.targeted(())
+    with pytest.raises(mailhost.ToolError, match="no role mailbox"):
+        mailhost.share([ALICE, BOB, "write"])
+    capsys.readouterr()
+    mailhost.targets(())
+    told = addresses.judge_targets(0, capsys.readouterr().out)
+    assert (told.level, "a member's account" in told.message) == ("warning", True)
+    # One that the inventory dropped is closed, and its address taken until it is removed.
+    del facts["mailboxes"][CONTACT], facts["mailboxes"][ALICE]
+    mailhost.FACTS.write_text(json.dumps(facts))
+    mailhost.settle(())
+    monkeypatch.setattr("sys.stdin", io.StringIO("un mot de passe\n"))
+    with pytest.raises(mailhost.ToolError, match="it is closed, and keeps its mail"):
+        mailhost.add([CONTACT, "", ""])
 
 
 def test_who_reads_a_role_mailbox_may_write_as_its_aliases_and_nobody_else(members: Path) -> None:
@@ -675,3 +741,48 @@ def test_it_signs_with_another_key_once_dns_names_it(
     assert wants()
     mailhost.sign(())
     assert live.read_text() == "new"
+
+
+def test_block_lists_are_believed_with_care(monkeypatch: pytest.MonkeyPatch, server: Path) -> None:
+    facts = json.loads(mailhost.FACTS.read_text())
+    zones = ["on.example", "off.example", "all.example", "shy.example", "gone.example"]
+    facts |= {"blocklists": zones, "addresses": ["192.0.2.1", "2001:db8::1"]}
+    mailhost.FACTS.write_text(json.dumps(facts))
+    six = "1" + ".0" * 23 + ".8.b.d.0.1.0.0.2"
+    known = {
+        "1.2.0.192.on.example": ["127.0.0.2"],
+        "1.0.0.127.all.example": ["127.0.0.2"],
+        "1.2.0.192.all.example": ["127.0.0.2"],
+        "1.2.0.192.shy.example": ["127.255.255.254"],
+        f"{six}.on.example": ["127.0.0.4"],
+    }
+    monkeypatch.setattr(
+        mailhost,
+        "ask_dns",
+        lambda _, name: None if name.endswith("gone.example") else known.get(name, []),
+    )
+    said = io.StringIO()
+    monkeypatch.setattr("sys.stdout", said)
+    mailhost.blocklists(())
+    told = probes.judge_blocklists(0, said.getvalue())
+    assert told.level == "warning"
+    assert "on.example lists 192.0.2.1 (127.0.0.2); on.example lists 2001:db8::1" in told.message
+    assert "all.example" not in told.message
+    rest = [one for one in json.loads(said.getvalue()) if one["list"] != "on.example"]
+    told = probes.judge_blocklists(0, json.dumps(rest))
+    assert told.level == "unknown"
+    assert "all.example, shy.example, gone.example did not answer" in told.message
+    rest = [one for one in rest if one["list"] == "off.example"]
+    assert probes.judge_blocklists(0, json.dumps(rest)).level == "ok"
+    assert probes.judge_blocklists(1, "").level == "unknown"
+
+
+def test_a_name_has_to_lead_back_to_its_address() -> None:
+    said = {"name": "mail.x", "addresses": {"192.0.2.1": ["mail.x"], "2001:db8::1": ["mail.x"]}}
+    judge = probes.judge_reverse
+    there = ["192.0.2.1", "2001:DB8:0::1"]
+    assert judge(0, json.dumps({**said, "forward": there})).level == "ok"
+    assert judge(0, json.dumps({**said, "forward": None})).level == "ok"
+    told = judge(0, json.dumps({**said, "forward": there[1:]}))
+    assert told.level == "warning"
+    assert "192.0.2.1 is called mail.x, and that name does not lead back" in told.message
