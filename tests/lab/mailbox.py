@@ -166,16 +166,6 @@ def content(door: Door, address: str, password: str) -> Content:
     return found
 
 
-def texts(found: Content, *only: str) -> list[str]:
-    """What the mails say, in some folders together."""
-    return sorted(
-        text
-        for name, mails in found.items()
-        if name.rpartition(" ")[0] in only
-        for _, _, text in mails.values()
-    )
-
-
 @contextlib.contextmanager
 def working(door: Door, address: str, password: str) -> Iterator[list[int]]:
     """Meanwhile a member marks mails and moves them between the folders BUSY, again and again.

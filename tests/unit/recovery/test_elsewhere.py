@@ -15,7 +15,7 @@ INVENTORIES = Path(__file__).parents[3] / "inventories"
 
 @pytest.mark.parametrize(("file", "host", "place"), [
     ("lab.toml", "monts", "PAR"),  # not NTE, where the copies are
-    ("lab-mail.toml", "poste", "NTE"),  # nothing else is left
+    ("lab-mail.toml", "poste", "PAR"),  # nothing else is left
 ])  # fmt: skip
 def test_not_where_the_copies_are_if_there_is_another_place(
     file: str, host: str, place: str

@@ -786,3 +786,21 @@ def test_a_name_has_to_lead_back_to_its_address() -> None:
     told = judge(0, json.dumps({**said, "forward": there[1:]}))
     assert told.level == "warning"
     assert "192.0.2.1 is called mail.x, and that name does not lead back" in told.message
+
+
+def test_a_resolver_that_says_nothing_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def run(argv: list[str], *_: object) -> SimpleNamespace:
+        asked.append(argv)
+        silent = "@192.0.2.53" not in argv
+        return SimpleNamespace(stdout="" if silent else ";; ->>HEADER<<- status: SERVFAIL,")
+
+    monkeypatch.setattr(mailhost, "SILENT", set())
+    monkeypatch.setattr(mailhost, "run", run)
+    assert [mailhost.ask_dns("MX", name) for name in ("a.example", "b.example")] == [None, None]
+    assert len(asked) == 1
+    # An answer that is no use is an answer.
+    for _ in range(2):
+        assert mailhost.ask_dns("MX", "a.example", "192.0.2.53") is None
+    assert len(asked) == 3
