@@ -16,7 +16,8 @@ from platforms.ops import File
 from roles.wordpress import configuration, settings
 
 LINE = st.text(
-    st.characters(exclude_categories=["Cs", "Cc"]),
+    # (what an inventory takes for a line: no separators of lines, nothing that turns a text)
+    st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zl", "Zp"]),
     min_size=1,
     max_size=80,
 )
