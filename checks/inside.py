@@ -63,6 +63,11 @@ def _absent(service: Service, host: Host, services: Mapping[str, Role]) -> str |
     return on.inside.reason if isinstance(on.inside, Absent) else None
 
 
+# What a look says that waited for its host in vain: whoever asks whether a service is well does not
+# know it then.
+NOT_LOOKED_AT = "not looked at: see ssh of its host"
+
+
 def host_job(
     host: Host,
     inventory: Inventory,
@@ -91,9 +96,8 @@ def host_job(
     def everything(level: Level, message: str, seconds: float) -> list[Result]:
         """One finding, and the rest skipped: one cause is one line in an alert."""
         first, *rest = ids
-        skipped = "not looked at: see ssh of its host"
         return [Result(first, "host", level, message, seconds)] + [
-            Result(check, kind(check), "skipped", skipped) for check in rest
+            Result(check, kind(check), "skipped", NOT_LOOKED_AT) for check in rest
         ]
 
     def look(deadline: float) -> list[Result]:

@@ -19,6 +19,7 @@ from backup import run as backup_run
 from backup.errors import BackupError, BusyError, UnreachableError
 from backup.restore import Restored, restore_service
 from checks import run as checking
+from checks.inside import NOT_LOOKED_AT
 from checks.result import Result
 from deploy import dns, everything, text
 from deploy import run as deploying
@@ -250,9 +251,15 @@ def _names(file: Path, services: Sequence[str]) -> frozenset[str]:
     return frozenset(inventory.services[name].domain for name in services)
 
 
+def not_well(result: Result) -> bool:
+    """Whether a check found something wrong, or could not look. An alert leaves it at one line
+    when a host does not answer; whoever goes on because all is well must have looked."""
+    return result.level in ("critical", "unknown") or result.message == NOT_LOOKED_AT
+
+
 def insist(results: Sequence[Result]) -> None:
     """Raise RecoveryError when a service is not well: what must not be switched over to."""
-    bad = [r for r in results if r.level in ("critical", "unknown") and r.kind == "service"]
+    bad = [r for r in results if not_well(r) and r.kind == "service"]
     if bad:
         said = " / ".join(f"{result.id}: {result.message}" for result in bad)
         raise RecoveryError(f"Not well after the restore: {said}")

@@ -539,7 +539,8 @@ class Upgrade:
         """What is not well now and was before, "" for nothing. Services get time to start."""
         deadline = self.clock() + self.patience
         while True:
-            bad = {n: r for n, r in self._bad(subjects).items() if n not in before}
+            found = steps.check(self.file, subjects)
+            bad = {r.id: r for r in found if steps.not_well(r) and r.id not in before}
             if not bad:
                 return ""
             if self.clock() > deadline:

@@ -10,9 +10,11 @@ import pytest
 
 import roles
 from backup.restore import Restored
+from checks.inside import NOT_LOOKED_AT
+from checks.result import Result
 from recovery import restore
 from recovery.errors import RecoveryError, UsageError
-from recovery.steps import NEWEST
+from recovery.steps import NEWEST, insist
 
 INVENTORY = """
 schema = 1
@@ -168,3 +170,12 @@ def test_all_of_another_host_can_be_meant(file: Path) -> None:
         restore.chosen(two, (), "vide")
     with pytest.raises(UsageError, match="nobody is no host"):
         restore.chosen(two, (), "vide", "nobody")
+
+
+def test_what_could_not_be_looked_at_is_not_well() -> None:
+    shut = Result("monts.ssh", "host", "critical", "gave no status in 30 s")
+    fine = Result("site.https", "service", "ok", "answers")
+    absent = Result("site.inside", "service", "skipped", "nothing can be asked there")
+    insist((shut, fine, absent))
+    with pytest.raises(RecoveryError, match=r"site\.login: not looked at"):
+        insist((shut, fine, Result("site.login", "service", "skipped", NOT_LOOKED_AT)))
