@@ -19,6 +19,11 @@ import click
     is_flag=True,
     help="With --lab: the whole story. Deploy there, write, save, lose the host, rebuild.",
 )
+@click.option(
+    "--release",
+    help="With --lab: the Debian of its hosts, bookworm (12; unless said otherwise) or trixie "
+    "(13). Take the one of the host that is rehearsed.",
+)
 @click.option("--lost", metavar="HOST", help="Which host; needed when several serve.")
 @click.option(
     "--evidence",
@@ -34,6 +39,7 @@ def drill(
     on: str | None,
     host_key: str | None,
     disaster: bool,
+    release: str | None,
     lost: str | None,
     evidence: Path,
     keep: bool,
@@ -50,6 +56,8 @@ def drill(
         raise click.UsageError("say where: --lab for throwaway hosts here, or --on ADDRESS")
     if disaster and not in_lab:
         raise click.UsageError("--disaster destroys its hosts: it needs --lab")
+    if release and not in_lab:
+        raise click.UsageError("--release is for the hosts of --lab: --on ADDRESS has its own")
     from cli.live import Live
     from recovery import drill as room
     from recovery.evidence import insist_writable
@@ -59,7 +67,14 @@ def drill(
     with Live() as live:
         watch = Stopwatch(live)
         if in_lab:
-            found = room.in_lab(file, watch, lost=lost, disaster=disaster, keep=keep)
+            found = room.in_lab(
+                file,
+                watch,
+                lost=lost,
+                disaster=disaster,
+                keep=keep,
+                release=release or "bookworm",
+            )
         else:
             found = room.on_host(file, watch, address=str(on), host_key=host_key, lost=lost)
     sys.exit(report(found, evidence))

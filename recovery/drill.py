@@ -42,8 +42,11 @@ from tools import ssh
 _PATIENCE = 5.0
 
 
-def play_disaster(file: Path, lab: Lab, watch: Stopwatch, *, lost: str | None = None) -> Evidence:
-    """Play the loss of a datacenter with the inventory `file` in `lab`; return the evidence.
+def play_disaster(
+    file: Path, lab: Lab, watch: Stopwatch, *, lost: str | None = None, release: str = "bookworm"
+) -> Evidence:
+    """Play the loss of a datacenter with the inventory `file` in `lab`, on hosts with this release
+    of Debian; return the evidence.
 
     Raise LabError, UsageError, RecoveryError when it cannot even be set up; from the disaster on,
     what fails is in the evidence.
@@ -52,7 +55,7 @@ def play_disaster(file: Path, lab: Lab, watch: Stopwatch, *, lost: str | None = 
     host = lost_host(inventory, lost)
     elsewhere = _other_datacenter(inventory, host)
     with watch.phase("boot", counted=False):
-        inventory = lab.up(inventory)
+        inventory = lab.up(inventory, release=release)
         host = inventory.hosts[host.id]
     _call(lab, inventory, host.id, host.id)
     mine = lab.inventory_file
@@ -72,7 +75,10 @@ def play_disaster(file: Path, lab: Lab, watch: Stopwatch, *, lost: str | None = 
         lab.destroy(host.id)
     with watch.phase("blank", counted=True):
         blank = lab.blank(
-            f"{host.id}-new", datacenter=elsewhere.datacenter, provider=elsewhere.provider
+            f"{host.id}-new",
+            datacenter=elsewhere.datacenter,
+            provider=elsewhere.provider,
+            release=release,
         )
     _call(lab, inventory, host.id, blank.id)
     place = NewPlace(
@@ -140,15 +146,21 @@ def write_as_members(
 
 
 def in_lab(
-    file: Path, watch: Stopwatch, *, lost: str | None, disaster: bool, keep: bool
+    file: Path,
+    watch: Stopwatch,
+    *,
+    lost: str | None,
+    disaster: bool,
+    keep: bool,
+    release: str = "bookworm",
 ) -> Evidence:
-    """Rehearse in a lab of its own, which is gone afterwards unless `keep`. See `play_disaster`
-    and `rehearsal.rehearse`. Raise LabError (not root, packages missing) and InUse before anything
-    is done.
+    """Rehearse in a lab of its own, which is gone afterwards unless `keep`, on hosts with this
+    release of Debian. See `play_disaster` and `rehearsal.rehearse`. Raise LabError (not root,
+    packages missing) and InUse before anything is done.
     """
     lab = Lab(lab_name(file), progress=lambda text: watch.progress(f"  {text}"))
     with _alone(lab, file):
-        return _in_lab(file, watch, lab, lost=lost, disaster=disaster, keep=keep)
+        return _in_lab(file, watch, lab, lost=lost, disaster=disaster, keep=keep, release=release)
 
 
 def lab_name(file: Path) -> str:
@@ -178,7 +190,14 @@ def _alone(lab: Lab, file: Path) -> Iterator[None]:
 
 
 def _in_lab(
-    file: Path, watch: Stopwatch, lab: Lab, *, lost: str | None, disaster: bool, keep: bool
+    file: Path,
+    watch: Stopwatch,
+    lab: Lab,
+    *,
+    lost: str | None,
+    disaster: bool,
+    keep: bool,
+    release: str,
 ) -> Evidence:
     loan = None if disaster else borrow(file, lost)
     if any(host.platform == "yunohost" for host in roles.load(file).hosts.values()):
@@ -190,9 +209,9 @@ def _in_lab(
     try:
         with access(lab.key_file):
             if loan is None:
-                return play_disaster(file, lab, watch, lost=lost)
+                return play_disaster(file, lab, watch, lost=lost, release=release)
             with watch.phase("boot", counted=False):
-                there = lab.up(variant(loan.inventory, loan.host))
+                there = lab.up(variant(loan.inventory, loan.host), release=release)
             if trust := loan.inventory.certificates.trust:
                 # What comes back brings its certificates along, from its own authority.
                 with lab.ca_file.open("a") as known:
