@@ -98,16 +98,20 @@ def running(unit: str, *files: str) -> Step:
     )
 
 
-def any_package(*alternatives: str) -> Step:
-    """One of these Debian packages; where there is none, the first that this release knows."""
+def known_packages(*names: str) -> Step:
+    """Those of these Debian packages that this release knows, all at once; done when one is there,
+    so that a deploy with nothing to do need not ask apt. Fails where none is known."""
     return Step(
-        f"one of the packages {', '.join(alternatives)}",
+        f"those of the packages {', '.join(names)} that there are",
         "dpkg-query -W -f '${db:Status-Status}\\n' -- \"$@\" 2>/dev/null | grep -qx installed",
         "export DEBIAN_FRONTEND=noninteractive\n"
-        'for name; do apt-cache show -- "$name" >/dev/null 2>&1 && break; done\n'
+        "for name; do shift\n"
+        'if apt-cache show -- "$name" >/dev/null 2>&1; then set -- "$@" "$name"; fi\n'
+        "done\n"
+        '[ $# -gt 0 ] || { echo "no list of packages knows any of them" >&2; exit 1; }\n'
         "apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=600 "
-        'install -- "$name" >/dev/null',
-        alternatives,
+        'install -- "$@" >/dev/null',
+        names,
     )
 
 

@@ -28,7 +28,8 @@ PACKAGES = (
     "php-xml",
     "php-zip",
 )
-# The theme of a new site: each release of Debian brings the one its WordPress asks for.
+# Each release of Debian brings the theme that new sites of its WordPress have. A site that comes
+# from an older release looks for the one it had, and is an empty page without it.
 THEMES = (
     "wordpress-theme-twentytwentyfive",
     "wordpress-theme-twentytwentyfour",

@@ -15,7 +15,9 @@ def install(service: Service, inventory: Inventory) -> None:  # noqa: ARG001
     debian.install_web()
     if debian.once("wordpress packages"):
         ops.packages(names=configuration.PACKAGES, name="wordpress: packages")
-        debian.ensure(wanted=(steps.any_package(*configuration.THEMES),), name="wordpress: a theme")
+        debian.ensure(
+            wanted=(steps.known_packages(*configuration.THEMES),), name="wordpress: themes"
+        )
         ops.place(items=configuration.programs(), name="wordpress: programs")
     user = wordpress.user(service)
     debian.ensure(

@@ -76,7 +76,7 @@ def test_no_step_writes_a_value_into_its_script() -> None:
         steps.nginx_loaded([strange]),
         steps.placeholder(strange),
         steps.certificate(strange),
-        steps.any_package(strange),
+        steps.known_packages(strange),
     ):
         assert strange not in step.check + step.run
         assert any(strange in argument for argument in step.arguments)
