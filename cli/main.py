@@ -34,6 +34,9 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "lab": ("cli.lab", "lab", "Throwaway hosts on this machine."),
 }
 
+# pydantic asks every installed package whether it is a plugin of pydantic; there is none here.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 FAILED, USAGE, NOT_ALLOWED, INTERRUPTED = 1, 64, 77, 130
 
 
