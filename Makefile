@@ -32,8 +32,8 @@ root:
 
 INVENTORY ?= inventories/lab.toml
 
-drill: root venv packages lab-packages ## lose a datacenter on throwaway hosts, and bring everything back; INVENTORY=FILE: that of another house
-	@$(BIN)/releve drill "$(INVENTORY)" --lab --disaster
+drill: root venv packages lab-packages ## lose a datacenter on throwaway hosts, and bring everything back; INVENTORY=FILE: that of another house; RELEASE=trixie: on Debian 13
+	@$(BIN)/releve drill "$(INVENTORY)" --lab --disaster $(if $(RELEASE),--release "$(RELEASE)")
 
 drill-mail: ## the same with a mail server
 	@$(MAKE) --no-print-directory drill INVENTORY=inventories/lab-mail.toml
@@ -41,7 +41,7 @@ drill-mail: ## the same with a mail server
 test: root venv packages lab-packages test-packages ## every check and test, those on real hosts included (root)
 	@make/timed lint $(MAKE) --no-print-directory lint
 	@make/timed "unit and contract tests" $(BIN)/python -m pytest -q -n auto --maxprocesses=4 tests/unit tests/contract
-	@make/timed "tests with real programs" $(BIN)/python -m pytest -q -n auto --maxprocesses=4 tests/programs tests/standin
+	@make/timed "tests with real programs" $(BIN)/python -m pytest -q -n 4 tests/programs tests/standin
 	@make/timed "tests on real hosts" $(BIN)/python -m pytest -n 2 -m lab tests/lab
 
 unit: venv ## the tests that need no host and no root
