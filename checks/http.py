@@ -12,8 +12,8 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import urljoin
 
 from checks import answer, tls
@@ -36,13 +36,16 @@ class Unreachable(Exception):
 class Answer:
     """What came back. Header names are in lower case; `body` is at most MAX_BODY bytes.
 
-    `certificate` is the first server's, not that of where a redirect led.
+    `certificate` is the first server's, not that of where a redirect led. `elsewhere`: where it
+    would have sent people on, to a server that cannot answer for the first one; "" when it did
+    not.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     certificate: tls.Certificate | None
+    elsewhere: str = ""
 
 
 def left(deadline: float) -> float:
@@ -185,13 +188,22 @@ def _plain(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def fetch(url: str, resolve: Resolve, context: ssl.SSLContext, deadline: float) -> Answer:
+def fetch(
+    url: str,
+    resolve: Resolve,
+    context: ssl.SSLContext,
+    deadline: float,
+    elsewhere: Collection[str] | None = (),
+) -> Answer:
     """GET `url` (https), following at most MAX_REDIRECTS encrypted redirects.
 
-    `resolve` turns a name into addresses (and may raise Unreachable); `deadline` is monotonic
-    seconds for everything together. Raise Unreachable or CertificateRefused.
+    Another server does not answer for this one: a redirect to a name that has none of the first
+    one's addresses is not followed, unless the name is among `elsewhere` (None: wherever it
+    leads). `resolve` turns a name into addresses (and may raise Unreachable); `deadline` is
+    monotonic seconds for everything together. Raise Unreachable or CertificateRefused.
     """
-    first: tls.Certificate | None = None
+    last: Answer | None = None
+    home: tuple[str, frozenset[str]] | None = None
     seen: list[str] = []
     while True:
         try:
@@ -202,14 +214,21 @@ def fetch(url: str, resolve: Resolve, context: ssl.SSLContext, deadline: float) 
             raise Unreachable(
                 f"redirects to {url[:200]}, which is not encrypted: passwords would travel openly"
             )
+        addresses = resolve(parts.name)
+        if home is None or last is None:
+            home = parts.name, frozenset(addresses)
+        elif elsewhere is not None and parts.name != home[0] and home[1].isdisjoint(addresses):
+            if parts.name not in elsewhere:
+                return replace(last, elsewhere=url)
+            elsewhere = None  # from there on it is their affair
         seen.append(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         status, headers, body, certificate = _get(
-            parts.name, parts.port or 443, target, resolve(parts.name), context, deadline
+            parts.name, parts.port or 443, target, addresses, context, deadline
         )
-        first = first or certificate
+        last = Answer(status, headers, body, last.certificate if last else certificate)
         if status not in (301, 302, 303, 307, 308) or "location" not in headers:
-            return Answer(status, headers, body, first)
+            return last
         url = urljoin(url, headers["location"]).partition("#")[0]
         if url in seen:
             raise Unreachable(f"redirects in a circle, back to {url[:200]}")

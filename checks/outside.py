@@ -45,11 +45,20 @@ def judge_any(status: int, headers: object, body: bytes) -> Finding:
     return Finding("critical", f"answers HTTP {status}")
 
 
+def sent_away(url: str, to: str) -> Finding:
+    """What to say of a page that sends people to a server which is none of this service's."""
+    return Finding(
+        "critical",
+        f"{url} sends people to {to[:200]}, which another server answers: the service itself was "
+        "not seen. Was its domain lost, its configuration changed, its login moved elsewhere?",
+    )
+
+
 def external_job(external: External, means: Means) -> Job | None:
     """The one look at a service that somebody else runs, or None when it has no address."""
     if external.url is None:
         return None
-    probe = HttpProbe("https", f"{external.url}/", judge_any)
+    probe = HttpProbe("https", f"{external.url}/", judge_any, elsewhere=None)
     return _web(external.id, "external", (probe,), None, means)
 
 
@@ -131,7 +140,7 @@ def _look(
     broken: str | None = None
     for page in pages:
         try:
-            answer = http.fetch(page.url, resolve, means.context, deadline)
+            answer = http.fetch(page.url, resolve, means.context, deadline, page.elsewhere)
         except tls.CertificateRefused as error:
             refused = str(error)
             said = "browsers warn people off" if certificate else refused
@@ -141,7 +150,10 @@ def _look(
             add(page.name, Finding("critical", f"{page.url}: {broken}"))
         else:
             seen = seen or answer.certificate
-            add(page.name, page.judge(answer.status, answer.headers, answer.body))
+            if answer.elsewhere:
+                add(page.name, sent_away(page.url, answer.elsewhere))
+            else:
+                add(page.name, page.judge(answer.status, answer.headers, answer.body))
     if certificate is None:
         return results
     if seen is None and refused is None:

@@ -58,13 +58,17 @@ def chooser(patterns: Sequence[str]) -> Callable[[str], bool]:
 def overrides(inventory: Inventory, addresses: Mapping[str, str]) -> dict[str, str]:
     """Given host ids or names -> addresses, return names -> addresses.
 
-    A host id stands for the names of all its services. Raise UnknownAddress.
+    A host id stands for the names of all its services, and for the domains of its YunoHost: the
+    portal of one sends people back to another. Raise UnknownAddress.
     """
     names: dict[str, str] = {}
     known = {service.domain for service in inventory.services.values()}
     known |= {outside_name(e.url) for e in inventory.external.values() if e.url}
     for key, address in addresses.items():
         if key in inventory.hosts:
+            if server := inventory.hosts[key].yunohost:
+                there = (*server.domains, *filter(None, (server.main_domain,)))
+                names |= dict.fromkeys(there, address)
             for service in inventory.services_on(key):
                 names |= dict.fromkeys(names_of(service, inventory), address)
     for key, address in addresses.items():

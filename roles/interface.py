@@ -8,7 +8,7 @@ Whatever runs on a host is an argv array. Nothing here is ever handed to a shell
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Literal
@@ -54,11 +54,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class HttpProbe:
-    """GET `url`; `judge(status, headers, body)` decides. Certificate and chain are verified."""
+    """GET `url`; `judge(status, headers, body)` decides. Certificate and chain are verified.
+
+    Another server does not answer for this one: to send people there is critical, unless its name
+    is among `elsewhere`; None: wherever it leads."""
 
     name: str
     url: str
     judge: Callable[[int, Mapping[str, str], bytes], Finding]
+    elsewhere: Collection[str] | None = ()
 
 
 @dataclass(frozen=True)

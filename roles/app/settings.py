@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from inventories.model import Service, Settings
+from inventories.model import Domain, Service, Settings
 
 Path = Annotated[str, StringConstraints(pattern=r"\A/[A-Za-z0-9_@][A-Za-z0-9._@/+-]{0,200}\Z")]
 Unit = Annotated[
@@ -19,6 +19,7 @@ class AppSettings(Settings):
     # What the address answers when all is well; 302 for apps that send strangers to the portal.
     expect: tuple[Annotated[int, Field(strict=True, ge=200, le=499)], ...] = (200, 301, 302, 303)
     contains: str | None = None  # a text that the page must hold
+    elsewhere: tuple[Domain, ...] = ()  # names of other servers to which it may send people
     units: tuple[Unit, ...] = ()  # systemd units of its own, such as "gitea.service"
     # Its packager's script says what an archive holds; what is large lies beside it.
     data: tuple[Path, ...] = ()

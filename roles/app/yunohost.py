@@ -7,6 +7,7 @@ which units serve.
 # ruff: noqa: ARG001 (the interface gives every function the same arguments)
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ from roles.interface import (
     TlsProbe,
 )
 from roles.records import address_records
+from tools import urls
 
 _STOP = 'systemctl stop -- "$@" || [ $? -eq 5 ]'
 # Units that came with the app and went with it need no starting.
@@ -75,8 +77,20 @@ def outside(service: Service, inventory: Inventory) -> tuple[OutsideProbe, ...]:
 
     return (
         TlsProbe("tls", service.domain, urlsplit(service.url).port or 443),
-        HttpProbe("https", f"{service.url}/", judge),
+        HttpProbe("https", f"{service.url}/", judge, _elsewhere(service)),
     )
+
+
+def _elsewhere(service: Service) -> tuple[str, ...]:
+    """The names of other servers to which its address may send people: those that the inventory
+    says, and where an app that is nothing but a way there leads."""
+    named = chosen_of.settings(service).elsewhere
+    said = ynh.options(service)
+    if said.id != "redirect":
+        return named
+    with contextlib.suppress(ValueError):
+        return (*named, urls.split(str(said.args.get("target", ""))).name)
+    return named
 
 
 def dns(service: Service, inventory: Inventory) -> tuple[Record, ...]:

@@ -156,11 +156,12 @@ def talks() -> SimpleNamespace:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """`serve(talk, chain=[leaf, …])` -> port on 127.0.0.1. Without a chain it speaks no TLS."""
+    """`serve(talk, chain=[leaf, …])` -> port on 127.0.0.1, or on `address`. Without a chain it
+    speaks no TLS."""
     listeners: list[socket.socket] = []
 
-    def start(talk: Talk, chain: list[Authority] | None = None) -> int:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    def start(talk: Talk, chain: list[Authority] | None = None, address: str = "127.0.0.1") -> int:
+        listener = socket.create_server((address, 0), backlog=128)
         listeners.append(listener)
         context: ssl.SSLContext | None = None
         if chain:

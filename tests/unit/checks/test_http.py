@@ -217,3 +217,53 @@ def test_redirects_are_followed_but_not_in_circles_nor_into_the_open(
         with pytest.raises(http.Unreachable, match=said):
             get(port, trust, path=path)
     assert b"/a" not in seen
+
+
+def test_another_server_does_not_answer_for_the_first_one(
+    serve: Serve, talks: SimpleNamespace, root: Authority, trust: Path
+) -> None:
+    """A parking page is well, too; the portal of the same server is this server."""
+    here, away = "127.0.0.1", "127.0.0.2"
+    known = {NAME: [here, "::1"], "portal.example": [here], "parked.example": [away]}
+    asked: list[str] = []
+
+    def talk(sock: ssl.SSLSocket) -> None:
+        asked.append(sock.recv(65536).split(b" ")[1].decode())
+        to = {
+            "/login": f"https://portal.example:{portal}/sso",
+            "/lost": f"https://parked.example:{parked}/sale",
+            "/both": f"https://portal.example:{portal}/lost",
+            "/on": f"https://parked.example:{parked}/on",
+        }.get(asked[-1])
+        sock.sendall(f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    def further(sock: ssl.SSLSocket) -> None:
+        path = sock.recv(65536).split(b" ")[1]
+        to = f"https://portal.example:{portal}/lot" if path == b"/on" else ""
+        if path == b"/lost":
+            to = f"https://parked.example:{parked}/sale"
+        status = f"302 Found\r\nLocation: {to}" if to else "200 OK"
+        sock.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 4\r\n\r\nfine".encode())
+
+    portal = serve(further, [root.issue("portal.example")])
+    parked = serve(further, [root.issue("parked.example")], address=away)
+    port = serve(talk, [root.issue(NAME)])
+
+    def look(path: str, *elsewhere: str, anywhere: bool = False) -> http.Answer:
+        return http.fetch(
+            f"https://{NAME}:{port}{path}",
+            known.__getitem__,
+            tls.context(trust),
+            time.monotonic() + 5,
+            None if anywhere else elsewhere,
+        )
+
+    assert (look("/login").status, look("/login").elsewhere) == (200, "")
+    for path in ("/lost", "/both"):
+        answer = look(path)
+        assert (answer.status, answer.elsewhere.partition(":")[2][:16]) == (302, "//parked.example")
+        assert look(path, "other.example").elsewhere
+        assert look(path, "parked.example").body == b"fine"
+        assert look(path, anywhere=True).body == b"fine"
+    # Where it was to lead, it is their affair.
+    assert look("/on", "parked.example").body == b"fine"

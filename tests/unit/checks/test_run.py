@@ -190,6 +190,33 @@ def test_an_address_stands_in_for_dns_and_one_cause_is_named_once(
         checks_run.run(inv, trust.parent, only=["pads.nonsense"])
 
 
+def test_a_page_that_sends_people_to_another_server_is_not_well(
+    zone: Zone, serve: Any, talks: Any, root: Any, trust: Path
+) -> None:
+    parked = serve(
+        talks.page(b"<html>New pad"), [root.issue("parked.test.example")], address="127.0.0.2"
+    )
+    sent = talks.page(b"", "302 Found", f"Location: https://parked.test.example:{parked}/")
+    inv = inventory(zone, serve(sent, [root.issue(NAME)]))
+    zone.records = {
+        (NAME, "A"): (60, "127.0.0.1"), ("parked.test.example", "A"): (60, "127.0.0.2")
+    }  # fmt: skip
+    found = checks_run.run(inv, trust.parent, only=["*.tls", "*.https"]).results
+    assert levels(found) == {"pads.tls": "ok", "pads.https": "critical"}
+    assert "which another server answers" in messages(found)["pads.https"]
+
+
+def test_an_address_stands_in_for_the_portal_of_a_yunohost_too(zone: Zone) -> None:
+    inv = inventory(
+        zone,
+        443,
+        platform="yunohost",
+        yunohost={"main_domain": "test.example", "domains": {"more.test.example": {}}},
+    )
+    names = checks_run.overrides(inv, {"web1": "192.0.2.7"})
+    assert names == dict.fromkeys((NAME, "test.example", "more.test.example"), "192.0.2.7")
+
+
 def status(**changes: Any) -> bytes:
     gib = 1 << 30
     said: dict[str, Any] = {

@@ -432,6 +432,23 @@ def test_mailboxes_are_not_saved_twice() -> None:
     assert "/home/yunohost.backup/tmp/releve/data/mail" in state.excludes
 
 
+def test_where_an_app_may_send_people() -> None:
+    """`redirect` is nothing but a way to its target; any other is not well elsewhere."""
+
+    def elsewhere(settings: Mapping[str, Any], **app: Any) -> list[str]:
+        service, inv, _ = one("app", settings, app)
+        return [x for p in any_app.outside(service, inv) for x in getattr(p, "elsewhere", ())]
+
+    target = {"redirect_type": "redirect", "target": "https://Out.example:8443/a"}
+    assert elsewhere({}, id="redirect", args=target) == ["out.example"]
+    assert elsewhere({"elsewhere": ["b.example"]}, id="redirect", args=target) == [
+        "b.example", "out.example"
+    ]  # fmt: skip
+    assert elsewhere({}, id="redirect", args={"target": "https://[oops"}) == []
+    assert elsewhere({}, id="hextris", args=target) == []
+    assert elsewhere({"elsewhere": ["b.example"]}, id="hextris") == ["b.example"]
+
+
 # --- names -----------------------------------------------------------------------------------
 
 
