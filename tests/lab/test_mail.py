@@ -831,11 +831,13 @@ def saved(post: Post) -> dict[str, Any]:
         data = os.urandom(22_000_000)
         heavy.add_attachment(data, "application", "octet-stream", filename="été.bin")
         smtp.sendmail(ALICE, [PERSON], heavy.as_bytes())
+    # Held are some of the many, and no other: both have been put off when they come.
     post.sh(
+        'ids() { postqueue -j | sed -n "s/.*\\"queue_id\\": \\"\\([^\\"]*\\).*/\\1/p" | sort; }; '
+        'until [ "$(postqueue -j | grep -c deferred)" = 2 ]; do sleep 0.2; done; '
+        "ids >/run/before; "
         'smtp-source -m "$1" -s 4 -f "$2" -t "$3" -S "en nombre" -l 2000 127.0.0.1:25; '
-        "postqueue -j | grep -v '\"message_size\": [0-9]\\{6\\}' | "
-        'sed -n \'s/.*"queue_id": "\\([^"]*\\)".*/\\1/p\' | '
-        'tail -n "$4" | postsuper -h -',
+        'ids | comm -13 /run/before - | tail -n "$4" | postsuper -h -',
         *(str(QUEUED), ALICE, PERSON, str(ON_HOLD)),
     )
     post.voisin.pour(BOB)
