@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,23 +14,27 @@ settings.register_profile("releve", deadline=None)
 settings.load_profile("releve")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
+def _programs(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """A folder of the programs that tests may start; None where packages are unknown: no Debian."""
+    try:
+        programs = programs_here.programs()
+    except FileNotFoundError:
+        return None
+    folder = tmp_path_factory.mktemp("programs")
+    for name, program in programs.items():
+        (folder / name).symlink_to(program)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
 def only_programs_of_packages_that_are_asked_for(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, _programs: Path | None
 ) -> Iterator[None]:
     """A program that no package of the Makefile brings is not found, on any machine. Not for tests
     that boot hosts: what builds their image looks for programs inside of it."""
-    if any(item.get_closest_marker(m) for item in request.session.items for m in ("lab", "live")):
-        yield
-        return
+    boots = any(request.node.get_closest_marker(m) for m in ("lab", "live"))
     with pytest.MonkeyPatch.context() as patched:
-        try:
-            programs = programs_here.programs()
-        except FileNotFoundError:  # no Debian: its packages are unknown
-            yield
-            return
-        folder = tmp_path_factory.mktemp("programs")
-        for name, program in programs.items():
-            (folder / name).symlink_to(program)
-        patched.setenv("PATH", str(folder))
+        if _programs and not boots:
+            patched.setenv("PATH", str(_programs))
         yield

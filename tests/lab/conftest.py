@@ -32,12 +32,14 @@ _BY_THEMSELVES = {"test_backup", "test_lab", "test_mail", "test_story", "test_yu
 
 
 class _ByHosts(LoadScopeScheduling):
-    """Two test processes share the work: one has the house, which takes long to deploy, and the
-    other one module after the other of those that boot hosts of their own."""
+    """What shares hosts runs in one test process: the house, which takes long to deploy, in one;
+    in the others one module after the other of those that boot hosts of their own or none."""
 
     def _split_scope(self, nodeid: str) -> str:
-        module = Path(nodeid.partition("::")[0]).stem
-        return module if module in _BY_THEMSELVES else "house"
+        module = Path(nodeid.partition("::")[0])
+        if module.parent.name != "lab" or module.stem in _BY_THEMSELVES:
+            return str(module)
+        return "house"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
