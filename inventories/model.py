@@ -103,12 +103,21 @@ Line = Annotated[
 ]
 
 
+# What most addresses look like, and need not be taken apart for.
+_PLAIN_URL = re.compile(
+    rf"https://((?:{_LABEL}\.)+{_LABEL})(?::([1-9][0-9]{{0,3}}|[1-5][0-9]{{4}}))?"
+)
+
+
 # Asked for each address by the models and by those who look for one that is used twice.
 @lru_cache(maxsize=4096)
 def clean_https_url(text: str) -> str:
     """Given the address of a service, return it in its one normal form: lower-case name, no
     default port, no slash at the end. Raise ValueError with what would be right.
     """
+    plain = _PLAIN_URL.fullmatch(text)
+    if plain and len(plain[1]) <= 253 and plain[2] != "443":
+        return text
     try:
         parts: SplitResult = urlsplit(text)
         port = parts.port
