@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from checks import backups, sessions
 from checks import host as host_state
+from checks import sessions
 from checks.pool import Job
 from checks.result import Kind, Level, Result
 from inventories.model import Host, Inventory, Service
@@ -132,6 +132,8 @@ def host_job(
             digest=wanted.digest,
         )
         if host.repository is not None:
+            from checks import backups
+
             repository = inventory.repositories[host.repository]
             found["backup"] = backups.look(
                 status, host, repository, now, stored(repository, host.id, deadline)

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from checks.backups import Stored, parse_stored
 from checks.result import Level
 from inventories.model import Host, Inventory, Repository
 
 if TYPE_CHECKING:
+    from checks.backups import Stored
     from tools.ssh import Target
 
 STATUS = ("/usr/local/lib/releve/agent.py", "status")
@@ -113,6 +113,7 @@ def ask_repositories(
     """
 
     def ask(repository: Repository, host: str, deadline: float) -> list[Stored] | None:
+        from checks.backups import parse_stored
         from inventories.access import KeyFileError
         from tools import ssh
 

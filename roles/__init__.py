@@ -18,7 +18,8 @@ def load(path: Path) -> Inventory:
     """
     # Imported here because the registry imports from this package.
     from inventories.load import load as load_with
-    from roles.registry import HOSTS, SERVICES, ByName
+    from roles.interface import ByName
+    from roles.registry import HOSTS, SERVICES
 
     models = ByName(tuple(SERVICES), lambda name: SERVICES[name].settings)
     return load_with(path, models, HOSTS.keys())

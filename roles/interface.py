@@ -8,10 +8,11 @@ Whatever runs on a host is an argv array. Nothing here is ever handed to a shell
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import importlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     from inventories.judge import Judgement
@@ -22,6 +23,32 @@ if TYPE_CHECKING:
 Argv = tuple[str, ...]
 Address = IPv4Address | IPv6Address
 Level = Literal["ok", "warning", "critical", "unknown"]
+T = TypeVar("T")
+
+
+class ByName(Mapping[str, T], Generic[T]):
+    """What is known by name, and made when it is first asked for: most runs are about few roles,
+    and reading all of them takes as long as reading an inventory."""
+
+    def __init__(self, names: tuple[str, ...], make: Callable[[str], T]) -> None:
+        self._names, self._make = names, make
+        self._made: dict[str, T] = {}
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._made:
+            if name not in self._names:
+                raise KeyError(name)
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
 
 @dataclass(frozen=True)
@@ -311,6 +338,17 @@ class Role:
         "each of its settings is right or wrong by itself"
     )
     on: Mapping[str, OnPlatform] = field(default_factory=dict)
+
+
+def each(package: str, *platforms: str) -> Mapping[str, OnPlatform]:
+    """What a role is on each of these platforms: `ON` in the module of that name in its package,
+    imported when it is asked for."""
+
+    def ask(platform: str) -> OnPlatform:
+        on: OnPlatform = importlib.import_module(f"{package}.{platform}").ON
+        return on
+
+    return ByName(platforms, ask)
 
 
 @dataclass(frozen=True)

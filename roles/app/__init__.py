@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roles.app import yunohost
 from roles.app.settings import AppSettings
-from roles.interface import Role, Text
+from roles.interface import Role, Text, each
 
 ROLE = Role(
     name="app",
@@ -12,5 +12,5 @@ ROLE = Role(
     settings=AppSettings,
     outside=yunohost.outside,
     dns=yunohost.dns,
-    on={"yunohost": yunohost.ON},
+    on=each(__name__, "yunohost"),
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from roles.cryptpad import probes, yunohost
+from roles.cryptpad import probes
 from roles.cryptpad.settings import CryptPadSettings
-from roles.interface import Role, Text
+from roles.interface import Role, Text, each
 
 ROLE = Role(
     name="cryptpad",
@@ -12,5 +12,5 @@ ROLE = Role(
     settings=CryptPadSettings,
     outside=probes.outside,
     dns=probes.dns,
-    on={"yunohost": yunohost.ON},
+    on=each(__name__, "yunohost"),
 )

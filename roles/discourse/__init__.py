@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from roles.discourse import probes, yunohost
+from roles.discourse import probes
 from roles.discourse.settings import DiscourseSettings
-from roles.interface import Role, Text
+from roles.interface import Role, Text, each
 
 ROLE = Role(
     name="discourse",
@@ -12,5 +12,5 @@ ROLE = Role(
     settings=DiscourseSettings,
     outside=probes.outside,
     dns=probes.dns,
-    on={"yunohost": yunohost.ON},
+    on=each(__name__, "yunohost"),
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from roles.etherpad import probes, state, yunohost
+from roles.etherpad import probes
 from roles.etherpad.settings import EtherpadSettings
-from roles.interface import OnPlatform, Role, Text
+from roles.interface import Role, Text, each
 
 ROLE = Role(
     name="etherpad",
@@ -12,15 +12,5 @@ ROLE = Role(
     settings=EtherpadSettings,
     outside=probes.outside,
     dns=probes.dns,
-    on={
-        "debian": OnPlatform(
-            deploy="roles.etherpad.deploy",
-            inside=probes.inside,
-            state=state.state,
-            restore=state.restore,
-            canary=state.canary,
-            units=state.units,
-        ),
-        "yunohost": yunohost.ON,
-    },
+    on=each(__name__, "debian", "yunohost"),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from roles.interface import Role, Text
-from roles.mail import addresses, debian, probes, yunohost
+from roles.interface import Role, Text, each
+from roles.mail import addresses, probes
 from roles.mail.settings import MailSettings
 
 ROLE = Role(
@@ -13,5 +13,5 @@ ROLE = Role(
     outside=probes.outside,
     dns=probes.dns,
     judge=addresses.judge,
-    on={"debian": debian.ON, "yunohost": yunohost.ON},
+    on=each(__name__, "debian", "yunohost"),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from roles.interface import Role, Text
-from roles.nextcloud import probes, yunohost
+from roles.interface import Role, Text, each
+from roles.nextcloud import probes
 from roles.nextcloud.settings import NextcloudSettings
 
 ROLE = Role(
@@ -12,5 +12,5 @@ ROLE = Role(
     settings=NextcloudSettings,
     outside=probes.outside,
     dns=probes.dns,
-    on={"yunohost": yunohost.ON},
+    on=each(__name__, "yunohost"),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from roles.interface import OnPlatform, Role, Text
-from roles.wordpress import probes, state, yunohost
+from roles.interface import Role, Text, each
+from roles.wordpress import probes
 from roles.wordpress.settings import WordPressSettings
 
 ROLE = Role(
@@ -12,15 +12,5 @@ ROLE = Role(
     settings=WordPressSettings,
     outside=probes.outside,
     dns=probes.dns,
-    on={
-        "debian": OnPlatform(
-            deploy="roles.wordpress.deploy",
-            inside=probes.inside,
-            state=state.state,
-            restore=state.restore,
-            canary=state.canary,
-            units=state.units,
-        ),
-        "yunohost": yunohost.ON,
-    },
+    on=each(__name__, "debian", "yunohost"),
 )

@@ -6,8 +6,9 @@ from __future__ import annotations
 from inventories.model import Inventory, Service
 from platforms.debian import names
 from platforms.debian import units as units_of
+from roles.etherpad import probes
 from roles.etherpad import settings as etherpad
-from roles.interface import Canary, Dump, Restore, State
+from roles.interface import Canary, Dump, OnPlatform, Restore, State
 
 # Fixed text; values arrive as "$1" and "$2", never inside the text. The tables are created by
 # their owner, who may do no more than that.
@@ -83,3 +84,13 @@ def canary(service: Service, inventory: Inventory) -> Canary:
 def units(service: Service, inventory: Inventory) -> tuple[str, ...]:
     """What must not run on a host that has been replaced."""
     return (etherpad.unit(service), "nginx.service")
+
+
+ON = OnPlatform(
+    deploy="roles.etherpad.deploy",
+    inside=probes.inside,
+    state=state,
+    restore=restore,
+    canary=canary,
+    units=units,
+)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from inventories.model import Inventory, Service
 from platforms.debian import names
 from platforms.debian import units as units_of
-from roles.interface import Canary, Dump, Restore, State
+from roles.interface import Canary, Dump, OnPlatform, Restore, State
+from roles.wordpress import probes
 from roles.wordpress import settings as wordpress
 
 # Fixed texts; values arrive as "$1", never inside the text. The name in "$1" is made of letters,
@@ -94,3 +95,13 @@ def units(service: Service, inventory: Inventory) -> tuple[str, ...]:
         wordpress.unit(service),
         "nginx.service",
     )
+
+
+ON = OnPlatform(
+    deploy="roles.wordpress.deploy",
+    inside=probes.inside,
+    state=state,
+    restore=restore,
+    canary=canary,
+    units=units,
+)
