@@ -187,7 +187,8 @@ def postfix(service: Service, inventory: Inventory, relay_password: str = "") ->
         "SELECT address FROM account WHERE active = 1 AND address = '%s' "
         "AND (kind <> 'system' OR local = 'releve-trip')"
     )
-    names = ", ".join(f"'{name}'" for name in (*mail.domains(service, inventory), service.domain))
+    ours = (*mail.domains(service, inventory), service.domain)
+    names = ", ".join(f"'{name}'" for name in ours)
     passed_on = _PASSED_ON.replace("BARE", _BARE).replace("NAMES", names)
     items: list[Item] = [
         _file("/etc/postfix/main.cf", _text("main.cf.j2", service, inventory)),
@@ -205,7 +206,7 @@ def postfix(service: Service, inventory: Inventory, relay_password: str = "") ->
         ),
     ]
     for name, query in (("mailboxes", known), ("senders", senders), ("aliases", passed_on)):
-        text = _text("sqlite.cf.j2", service, inventory, query=query)
+        text = _text("sqlite.cf.j2", service, inventory, query=query, names=" ".join(ours))
         items.append(_file(f"/etc/postfix/releve-{name}.cf", text))
     relay = mail.settings(service).relay
     path = _RELAY

@@ -595,7 +595,7 @@ print(sum(code == 450 for code, _ in said), said[-1])
 # Forgets what was counted (something was, before).
 FORGET = """
 import sqlite3
-with sqlite3.connect("/var/lib/releve-mail/limit/sent.sqlite", timeout=20) as found:
+with sqlite3.connect("/var/lib/releve-mail/limit/recipients.sqlite", timeout=20) as found:
     found.execute("DELETE FROM sent")
 """
 

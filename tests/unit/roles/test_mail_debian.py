@@ -377,6 +377,12 @@ def test_the_limit_counts_recipients_within_an_hour(tmp_path: Path) -> None:
     ]
     assert any(q.startswith("DELETE") for q in asked)
     assert not slow
+    # Nor does one who writes to many at once make many rows.
+    for _ in range(5):
+        assert limit.judge(counts, "c@x", 5, now + 4000.2) == "DUNNO"
+    assert limit.judge(counts, "c@x", 5, now + 4000.9).startswith("450")
+    rows = counts.execute("SELECT COUNT(*) FROM sent WHERE account = 'c@x'").fetchone()
+    assert rows == (1,)
 
 
 def test_programs_of_the_host_count_together() -> None:
