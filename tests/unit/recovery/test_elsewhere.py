@@ -7,21 +7,37 @@ from pathlib import Path
 import pytest
 
 import roles
+from inventories.model import Inventory
 from lab import Lab
 from recovery.drill import _other_datacenter, lab_name
+from recovery.errors import UsageError
 
 INVENTORIES = Path(__file__).parents[3] / "inventories"
 
 
-@pytest.mark.parametrize(("file", "host", "place"), [
-    ("lab.toml", "monts", "PAR"),  # not NTE, where the copies are
-    ("lab-mail.toml", "poste", "PAR"),  # nothing else is left
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("there", "place"),
+    [
+        (("monts", "coffre", "vigie"), "PAR"),  # not NTE, where the copies are
+        (("monts", "coffre"), "NTE"),  # nothing else is left
+    ],
+)
 def test_not_where_the_copies_are_if_there_is_another_place(
-    file: str, host: str, place: str
+    there: tuple[str, ...], place: str
 ) -> None:
-    inventory = roles.load(INVENTORIES / file)
-    assert _other_datacenter(inventory, inventory.hosts[host]).datacenter == place
+    inventory = _with(there)
+    assert _other_datacenter(inventory, inventory.hosts["monts"]).datacenter == place
+
+
+def test_a_house_in_one_place_alone_has_nowhere_to_go() -> None:
+    inventory = _with(("monts",))
+    with pytest.raises(UsageError, match="every host is in GRA"):
+        _other_datacenter(inventory, inventory.hosts["monts"])
+
+
+def _with(names: tuple[str, ...]) -> Inventory:
+    inventory = roles.load(INVENTORIES / "lab.toml")
+    return inventory.model_copy(update={"hosts": {n: inventory.hosts[n] for n in names}})
 
 
 @pytest.mark.parametrize(
