@@ -12,8 +12,10 @@ from pathlib import Path
 from lab.errors import Busy
 
 # Programs that we wait for hold our locks as well: when we are killed, nobody else begins before
-# the last of them has ended.
+# the last of them has ended. They see them under numbers from here on: mmdebstrap gives the numbers
+# that it gets to a shell, and Debian's knows those of one digit only.
 held: set[int] = set()
+_FIRST = 64
 
 
 @contextlib.contextmanager
@@ -21,7 +23,11 @@ def alone(file: Path, what: str, *, patience: float) -> Iterator[None]:
     """Hold `file` while the block runs. Wait at most `patience` seconds, then raise Busy
     saying that `what` is in use."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fd = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _FIRST)
+    finally:
+        os.close(opened)
     try:
         deadline = time.monotonic() + patience
         while True:

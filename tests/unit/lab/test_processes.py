@@ -63,6 +63,23 @@ def test_a_lock_is_held_against_another_process(tmp_path: Path) -> None:
     assert subprocess.run(argv, capture_output=True, cwd=root, check=True).stdout == b"in\n"
 
 
+def test_a_program_holds_our_locks_and_keeps_its_low_numbers_for_itself(tmp_path: Path) -> None:
+    # mmdebstrap on Debian 13 fails otherwise: it writes numbers into a shell's redirections.
+    script = (
+        "import sys, pathlib; from lab.locks import alone; from lab.processes import run\n"
+        "with alone(pathlib.Path(sys.argv[1]), 'It', patience=1):\n"
+        "    print(run(('ls', '-l', '/proc/self/fd')).stdout.decode())"
+    )
+    argv = [sys.executable, "-c", script, str(tmp_path / "lock")]
+    root = Path(__file__).resolve().parents[3]
+    said = subprocess.run(argv, capture_output=True, text=True, cwd=root, check=True).stdout
+    lines = [line.split() for line in said.splitlines() if " -> " in line]
+    (held,) = (int(words[-3]) for words in lines if words[-1] == str(tmp_path / "lock"))
+    assert held >= 10
+    # What remains is its own: standard streams, and the folder that it reads.
+    assert {int(words[-3]) for words in lines} - {held} == {0, 1, 2, 3}
+
+
 def test_networks_that_are_taken_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     routes = b'[{"dst":"default"},{"dst":"10.213.1.0/24"},{"dst":"10.213.2.128/25"}]'
     monkeypatch.setattr(
