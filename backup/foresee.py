@@ -24,13 +24,15 @@ _BLOCK = 4096
 @dataclass(frozen=True)
 class Coming:
     """The copy of a service that would come back. `needs`: path -> the bytes that it takes there;
-    `messages`: what else there is to say of the copy."""
+    `messages`: what else there is to say of the copy; `system`: the release it was made on, as the
+    agent wrote it down, None in copies of earlier agents."""
 
     service: str
     snapshot: Mapping[str, Any]
     manifest: Mapping[str, Any]
     needs: Mapping[str, int]
     messages: tuple[str, ...]
+    system: object = None
 
     def restored(self, sizes: Mapping[str, Mapping[str, int]]) -> Restored:
         """As a dry run on the host itself would say it. `sizes`: bytes needed and free, by path."""
@@ -81,7 +83,8 @@ def foresee(
         raise BackupError(f"the copies of {opened.host}: {error}") from None
     said = opened.run("dump", "--no-lock", str(chosen["id"]), MANIFEST)
     try:
-        manifest = json.loads(said)["services"][service]
+        whole = json.loads(said)
+        manifest = whole["services"][service]
         needs = _needs(manifest)
     except (ValueError, KeyError, TypeError):
         raise BackupError(
@@ -89,7 +92,7 @@ def foresee(
         ) from None
     if errors := manifest.get("errors"):
         messages.append(f"that copy of {service} was reported incomplete: {'; '.join(errors)}")
-    return Coming(service, chosen, manifest, needs, tuple(messages))
+    return Coming(service, chosen, manifest, needs, tuple(messages), whole.get("system"))
 
 
 def _needs(manifest: Mapping[str, Any]) -> dict[str, int]:

@@ -36,12 +36,17 @@ class Trust:
         return is_signed(receipt, keys)
 
 
+def noted(host_id: str, secrets: Secrets) -> Trust:
+    """The receipt keys of a host as they are kept, asking nobody: none when it was never seen."""
+    name = receipt_key.secret(host_id)
+    return Trust(receipt_key.parse(secrets.get(name)) if name in secrets else ())
+
+
 def look(host: Host, secrets: Secrets) -> Trust:
     """Ask the host which key it signs with, and compare that with what is kept. Seen for the first
     time in this epoch, it is kept, and the secrets are saved. A host that does not answer changes
     nothing. Raise what `Secrets.save` raises."""
-    name = receipt_key.secret(host.id)
-    known = receipt_key.parse(secrets.get(name)) if name in secrets else ()
+    known = noted(host.id, secrets).known
     shown = _shown(host)
     if not shown:
         return Trust(known)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import roles
 from agent.plan import archived_duties
+from backup.trust import noted
 from deploy import keys
 from deploy.applied import STAGES
 from deploy.refusal import errors_of
@@ -174,7 +175,7 @@ def rebuild(
     `choice`: another copy than the newest. `lost_at` is the moment of the loss (default: now).
     `watch` may hold earlier phases already. A step that fails ends the rebuild; the evidence then
     says which, and running it again goes on: with the loss that the first run was about.
-    Raise UsageError, InventoryError, SshError, or RecoveryError when the machine is too small,
+    Raise UsageError, InventoryError, SshError, or RecoveryError when the machine cannot take it,
     before anything is changed.
     """
     inventory = roles.load(file)
@@ -187,7 +188,15 @@ def rebuild(
     problems: list[str] = []
     finished: datetime | None = None
     if not here:
-        room.insist(inventory, host, steps.repository_host(inventory, host), _target(host, place))
+        keeper = steps.repository_host(inventory, host)
+        room.insist(
+            inventory,
+            host,
+            ssh_target(keeper) if keeper else None,
+            _target(host, place),
+            noted(host.id, Secrets.open(file)),
+            choice,
+        )
     loss.remember(file, host.id, about)
     try:
         about = _steps(file, host, place, services, about, choice, back, watch, progress)

@@ -17,10 +17,11 @@ import roles
 from agent.plan import archived_duties, repository_address
 from backup.lend import lent
 from backup.restore import Restored
+from backup.trust import noted
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
-from recovery import isolation, steps
+from recovery import isolation, room, steps
 from recovery.errors import UsageError
 from recovery.evidence import Evidence, Place
 from recovery.phases import Stopwatch, now
@@ -98,10 +99,13 @@ def rehearse(file: Path, loan: Loan, blank: Host, watch: Stopwatch) -> Evidence:
     """Bring the newest copies of the loan's host back on `blank`, shut in; return what was proved.
 
     `file` is the `variant` for it. Nothing is activated: no name moves, no certificate is asked
-    for, no cron job is installed. What fails is in the evidence.
+    for, no cron job is installed. What fails is in the evidence. Raise RecoveryError when that
+    machine cannot take the copies, SshError.
     """
     inventory, host = loan.inventory, loan.host
     decided = now()
+    trust = noted(host.id, loan.secrets)
+    room.insist(inventory, host, loan.keeper, ssh_target(blank), trust)
     services = [service.id for service in inventory.services_on(host.id)]
     back = steps.BroughtBack()
     problems: list[str] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import roles
@@ -19,6 +19,7 @@ from backup.lend import lent
 from backup.remote import human
 from backup.repository import open_repository
 from backup.restore import Restored
+from backup.trust import noted
 from inventories import edit
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory, Service
@@ -94,7 +95,7 @@ def restore(
     if url is not None:
         _refuse_address(file, names, host, choice, url)
     if before.id != host.id:
-        return _move(file, inventory, services, before, host, choice, progress)
+        return _move(_Move(file, inventory, services, before, host), choice, progress)
     # All of a host that is not set up yet: first the accounts, domains and settings it had.
     duties = archived_duties(inventory, host.id) if not names else ()
     if choice.dry_run:
@@ -202,28 +203,42 @@ def _name(file: Path, services: Sequence[str], host: Host, progress: Progress) -
         ) from error
 
 
-def _move(
-    file: Path,
-    inventory: Inventory,
-    services: Sequence[str],
-    before: Host,
-    host: Host,
-    choice: Choice,
-    progress: Progress,
-) -> dict[str, Restored]:
+@dataclass(frozen=True)
+class _Move:
+    """Services that are to go from the host `before` to `host`."""
+
+    file: Path
+    inventory: Inventory
+    services: tuple[str, ...]
+    before: Host
+    host: Host
+
+
+def _move(it: _Move, choice: Choice, progress: Progress) -> dict[str, Restored]:
     """Bring services back on another host than theirs, and move their names there.
 
     Until the data is there, a failure puts the inventory back as it was.
     """
+    file, services, host = it.file, it.services, it.host
     moving = ", ".join(services)
     if choice.dry_run:
-        return _foreseen(file, inventory, services, before, host, choice, progress)
-    keeper = steps.repository_host(inventory, before)
+        return _foreseen(it, choice, progress)
+    keeper = steps.repository_host(it.inventory, it.before)
     if keeper is None:
         raise RecoveryError(
-            f"the copies of {before.id} lie on no host of the inventory, so they cannot be lent to "
-            f"{host.id}. Add the repository's host, with the role repository."
+            f"the copies of {it.before.id} lie on no host of the inventory, so they cannot be lent "
+            f"to {host.id}. Add the repository's host, with the role repository."
         )
+    secrets = Secrets.open(file)
+    room.insist(
+        it.inventory,
+        it.before,
+        ssh_target(keeper),
+        ssh_target(host),
+        noted(it.before.id, secrets),
+        choice,
+        whole=False,
+    )
     _say_where(file, services, host)
     progress(f"{file}: {moving} is on {host.id} from now on")
     try:
@@ -233,33 +248,27 @@ def _move(
         with (
             ssh.session(ssh_target(host)) as to_host,
             ssh.session(ssh_target(keeper)) as to_repository,
-            lent(inventory, before.id, Secrets.open(file), to_host, to_repository) as source,
+            lent(it.inventory, it.before.id, Secrets.open(file), to_host, to_repository) as source,
         ):
             found = steps.restore(host, services, progress, replace(choice, source=source))
         # A host that never saved anything is new to whoever keeps its copies from now on.
-        if theirs := steps.repository_host(inventory, host):
+        if theirs := steps.repository_host(it.inventory, host):
             stages = ("install", "configure")
             steps.deploy(file, stages, [theirs.id], progress, "Opening the repository")
     except BaseException:
-        _say_where(file, services, before)
-        progress(f"{file}: {moving} is on {before.id} as before")
+        _say_where(file, services, it.before)
+        progress(f"{file}: {moving} is on {it.before.id} as before")
         raise
-    with _telling_what_waits(inventory, host, services):
+    with _telling_what_waits(it.inventory, host, services):
         _set_up(file, services, host, progress)
         _name(file, services, host, progress)
-    _leave(file, inventory, services, before, host, progress)
+    _leave(it, progress)
     return found
 
 
-def _leave(
-    file: Path,
-    inventory: Inventory,
-    services: Sequence[str],
-    before: Host,
-    host: Host,
-    progress: Progress,
-) -> None:
+def _leave(it: _Move, progress: Progress) -> None:
     """Let what came back reach others once nothing of it does so from where it was."""
+    inventory, services, before = it.inventory, it.services, it.before
     stopped = [s.id for s, one in steps.restores(inventory, before, services) if one.leave]
     try:
         steps.leave(inventory, before, services)
@@ -267,10 +276,10 @@ def _leave(
         said = str(error).rstrip(".")
         progress(
             f"{', '.join(stopped)} could not be stopped on {before.id}: {said}."
-            + steps.waiting(inventory, host, services)
+            + steps.waiting(inventory, it.host, services)
         )
     else:
-        steps.let_out(file, host.id, services)
+        steps.let_out(it.file, it.host.id, services)
     running = [name for name in services if name not in stopped]
     for names, what in ((running, "still runs on {} too"), (stopped, "is stopped on {}")):
         if names:
@@ -292,28 +301,24 @@ def _telling_what_waits(
         raise RecoveryError(f"{str(error).rstrip('.')}.{said}" if said else str(error)) from error
 
 
-def _foreseen(
-    file: Path,
-    inventory: Inventory,
-    services: Sequence[str],
-    before: Host,
-    host: Host,
-    choice: Choice,
-    progress: Progress,
-) -> dict[str, Restored]:
-    """What would come to `host`, seen from here: nothing of these services is there yet.
+def _foreseen(it: _Move, choice: Choice, progress: Progress) -> dict[str, Restored]:
+    """What would come to the other host, seen from here: nothing of these services is there yet.
 
-    Raise RecoveryError when it has no room for them, with the sizes."""
-    with open_repository(inventory, before.id, Secrets.open(file)) as opened:
+    Raise RecoveryError when it has no room for them, with the sizes, or an older Debian."""
+    host = it.host.id
+    with open_repository(it.inventory, it.before.id, Secrets.open(it.file)) as opened:
         found = {
             name: foresee(opened, name, now(), snapshot=choice.snapshot, at=choice.at)
-            for name in services
+            for name in it.services
         }
-    with ssh.session(ssh_target(host)) as session:
+    with ssh.session(ssh_target(it.host)) as session:
+        os_release = session.run(room.OS_RELEASE, check=False).stdout.decode(errors="replace")
         disks = room.disks(session.run(room.DISKS).stdout.decode(errors="replace"))
-    sizes = room.fits({name: coming.needs for name, coming in found.items()}, disks, host.id)
-    moving = ", ".join(services)
-    progress(f"{moving} would move from {before.id} to {host.id}. What the software takes is extra")
+    for name, coming in found.items():
+        room.insist_release(coming.system, os_release, f"{name} cannot come to {host}")
+    sizes = room.fits({name: coming.needs for name, coming in found.items()}, disks, host)
+    moving = ", ".join(it.services)
+    progress(f"{moving} would move from {it.before.id} to {host}. What the software takes is extra")
     return {name: coming.restored(sizes[name]) for name, coming in found.items()}
 
 

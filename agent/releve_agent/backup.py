@@ -20,6 +20,7 @@ from .common import (
     human,
     iso,
     read_json,
+    read_text,
     remove_tree,
     say,
     span,
@@ -30,6 +31,7 @@ from .epoch import guard, mark_serving, refuse_when_fenced, verified
 from .lock import progress
 from .processes import Launched, json_of, run
 from .quiesce import Still
+from .release import parse as parse_release
 from .repository import (
     _LOST,
     _NO_REPOSITORY,
@@ -341,6 +343,7 @@ def _backup(
         "epoch": own_epoch(at),
         "started": iso(began),
         "agent": VERSION,
+        "system": parse_release(read_text(at.os_release)),
         "snapshot": None,
     }
     error: Failed | None = None
@@ -359,7 +362,7 @@ def _backup(
             _prepare(at, part, run_id, still)
         manifest = {
             "format": 1,
-            **{k: receipt[k] for k in ("run", "host", "epoch", "started", "agent")},
+            **{k: receipt[k] for k in ("run", "host", "epoch", "started", "agent", "system")},
             "services": {p.name: {**p.manifest, "errors": p.errors} for p in parts},
         }
         data = canonical(manifest)

@@ -37,6 +37,7 @@ class Root:
         self.run = f"{prefix}/run/releve"
         self.cron = f"{prefix}/etc/cron.d"
         self.units = f"{prefix}/etc/systemd/system"
+        self.os_release = f"{prefix}/etc/os-release"
 
     def v(self, *parts: str) -> str:
         return "/".join((self.var, *parts))

@@ -8,8 +8,21 @@ import re
 import time
 
 from .backup import backup
-from .common import Busy, Failed, Root, iso, read_json, remove_tree, say, write, write_json
+from .common import (
+    Busy,
+    Failed,
+    Root,
+    iso,
+    read_json,
+    read_text,
+    remove_tree,
+    say,
+    write,
+    write_json,
+)
 from .epoch import mark_serving, refuse_when_fenced
+from .release import parse as parse_release
+from .release import too_new
 from .repository import choose, full_here, need_repository, own_epoch, snapshots
 from .restoring import Restoring, find_canaries
 
@@ -101,9 +114,14 @@ def restore(
         "live": live or None,
         "messages": it.messages,
     }
+    left = live and unless_live
+    if not left and (why := too_new(whole.get("system"), parse_release(read_text(at.os_release)))):
+        raise Failed(
+            f"{service}: {why}. Nothing was changed. A copy from before can be asked for with --at."
+        )
     if dry:
         return {**result, "dry_run": True, "ok": True}
-    if live and unless_live:
+    if left:
         say(f"{service} is left as it is: {live}")
         return {**result, "ok": True, "kept": live}
     if live and not replace:

@@ -54,6 +54,25 @@ def test_all_of_it_comes_back_and_is_counted(site: Site) -> None:
     assert not (site.var / "restore" / "forum").exists()
 
 
+def test_a_copy_of_a_newer_debian_is_refused_before_anything_changes(site: Site) -> None:
+    os_release = site.base / "etc" / "os-release"
+    os_release.write_text('ID=debian\nVERSION_ID="13"\n')
+    folder, _snapshot = saved(site)
+    os_release.write_text('ID=debian\nVERSION_ID="12"\n')
+    before = contents(folder)
+    for words in ([], ["--dry-run"], ["--replace"]):
+        refused = site.agent("restore", "--service=forum", *words, code=1)
+        assert "made on Debian 13, and this machine has Debian 12" in refused["said"]
+        assert "Nothing was changed" in refused["said"]
+    assert contents(folder) == before
+    # What is in use and is to be left alone is no reason to refuse.
+    assert site.agent("restore", "--service=forum", "--unless-live")["kept"]
+    # The other way round is the usual one.
+    os_release.write_text('ID=debian\nVERSION_ID="14"\n')
+    blank(folder)
+    assert site.agent("restore", "--service=forum")["ok"]
+
+
 def test_what_somebody_writes_while_it_is_saved_is_no_damage(site: Site) -> None:
     folder, _ = saved(site)
     # It is saved after the forum was counted, before the forum was copied.

@@ -79,13 +79,14 @@ def test_mails_wait_while_the_host_they_moved_from_might_send_them(file: Path) -
     before = inventory.hosts["poste"]
     said: list[str] = []
     # Neither answers here: letting mails out would raise.
-    restore._leave(file, inventory, ["courriel"], before, before, said.append)
+    restore._leave(restore._Move(file, inventory, ("courriel",), before, before), said.append)
     assert said[0].startswith("courriel could not be stopped on poste: ")
     assert "waits until somebody says" in said[0]
     assert "mailhost.py let-out" in said[0]
     # What nobody sends from there goes on as it did.
     said.clear()
-    restore._leave(file, inventory, ["site"], inventory.hosts["monts"], before, said.append)
+    monts = inventory.hosts["monts"]
+    restore._leave(restore._Move(file, inventory, ("site",), monts, before), said.append)
     assert said == [
         "site still runs on monts too, where nobody comes any more; what was written there after "
         "the copy was made is there only."
