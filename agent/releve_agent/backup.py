@@ -36,6 +36,7 @@ from .repository import (
     _LOST,
     _NO_REPOSITORY,
     _REPLACED,
+    UNREACHED,
     connected,
     full_here,
     gate,
@@ -399,6 +400,8 @@ def _backup(
         stuck = still.release()
     for text in stuck:
         say(text)
+    if error is not None:
+        error = _why(at, plan, source, error)
     for name, allowed in still.late.items():
         part = next((p for p in parts if p.name == name), parts[0])
         part.fail(
@@ -428,7 +431,7 @@ def _backup(
     _keep_receipt(at, source, receipt)
     progress(at, "backup", "done")
     if error is not None:
-        raise _why(at, plan, source, error)
+        raise error
     return receipt
 
 
@@ -515,7 +518,8 @@ def _claim(parts: Sequence[Part], results: Any) -> tuple[Part, ...]:
 
 
 def _keep_receipt(at: Root, source: Mapping[str, Any], receipt: Mapping[str, Any]) -> None:
-    """Sign, store, send. A receipt that cannot be sent now goes along with the next one."""
+    """Sign, store, send. A receipt that cannot be sent now goes along with the next one; where the
+    run itself did not reach the repository, nobody waits to find that out once more."""
     folder = at.v("receipts")
     name = receipt["run"]
     try:
@@ -525,6 +529,9 @@ def _keep_receipt(at: Root, source: Mapping[str, Any], receipt: Mapping[str, Any
         write(f"{folder}/{name}.json", canonical(signed) + b"\n")
     except (OSError, Failed) as error:
         say(f"the receipt could not be kept: {error}")
+        return
+    if UNREACHED in str(receipt["error"]):
+        say(f"the receipt {name} waits to be sent with the next run")
         return
     unsent = sorted(n[:-7] for n in os.listdir(folder) if n.endswith(".unsent"))
     for run_id in unsent[-5:]:

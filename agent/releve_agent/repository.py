@@ -36,6 +36,9 @@ def restic_argv(source: Mapping[str, Any], epoch: int, *verb: str) -> list[str]:
     return [*source["restic"], f"--option=rclone.args=restic {int(epoch)}", *verb]
 
 
+# Whoever read this need not knock again soon.
+UNREACHED = "the repository host cannot be reached"
+
 _LOST = "the connection to the repository host was lost"
 
 _REPLACED = (
@@ -78,10 +81,10 @@ _REASONS = (
         "the repository does not open with this host's restic password",
     ),
     ("is there a repository at", f"{_NO_REPOSITORY}: run `releve deploy`, which makes one"),
-    ("connection refused", "the repository host cannot be reached"),
-    ("connection timed out", "the repository host cannot be reached"),
-    ("no route to host", "the repository host cannot be reached"),
-    ("network is unreachable", "the repository host cannot be reached"),
+    ("connection refused", UNREACHED),
+    ("connection timed out", UNREACHED),
+    ("no route to host", UNREACHED),
+    ("network is unreachable", UNREACHED),
     ("could not resolve hostname", "the repository host's name has no address"),
     ("timeout, server", _LOST),
     ("connection closed by", "the repository host closed the connection"),

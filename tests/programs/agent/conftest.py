@@ -41,8 +41,8 @@ class Site:
         self.link = base / "link"
         self.link.write_text(
             "#!/bin/sh\n"
-            f'test ! -e "{base}/cut" || {{ echo "ssh: connect to host coffre port 22: '
-            'Connection refused" >&2; exit 255; }\n'
+            f'test ! -e "{base}/cut" || {{ echo knocked >>"{base}/cut"; '
+            'echo "ssh: connect to host coffre port 22: Connection refused" >&2; exit 255; }\n'
             # The agent gives its children a PATH of its own; what the gate may find is ours to say.
             f'export PATH="{os.environ["PATH"]}" HOME="{self.home}"\n'
             f'SSH_ORIGINAL_COMMAND="$*" exec sh "{GATE}" atelier/monts\n'

@@ -186,6 +186,8 @@ def test_an_unreachable_repository_is_named_and_the_next_run_is_fine(site: Site)
     (site.base / "cut").touch()
     failed = site.agent("backup", code=1)
     assert "cannot be reached" in failed["error"]
+    # Once is enough to know: where nobody answers, each knock takes its time.
+    assert (site.base / "cut").read_text().count("knocked") == 1
     (site.base / "cut").unlink()
     site.agent("backup")
     # The receipt of the failed run was kept and went along with the next one.
