@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from backup import remote
-from backup.errors import BackupError
+from backup.errors import BackupError, BusyError, UnreachableError
 from backup.remote import Progress
 from tools.restic import parse_time
 from tools.ssh import Connection
@@ -87,6 +87,13 @@ def parse(answer: Mapping[str, Any]) -> Restored:
         raise BackupError(f"the agent's answer cannot be read: {error!r}") from None
 
 
+def _which(snapshot: str | None, at: datetime | None) -> list[str]:
+    words = [] if snapshot is None else [f"--snapshot={snapshot}"]
+    if at is not None:
+        words.append(f"--at={at.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')}")
+    return words
+
+
 def restore_words(
     service: str,
     *,
@@ -100,11 +107,7 @@ def restore_words(
     source: str | None = None,
 ) -> tuple[str, ...]:
     """The words of the agent's command line. Values are joined with "=": none becomes an option."""
-    words = ["restore", f"--service={service}"]
-    if snapshot is not None:
-        words.append(f"--snapshot={snapshot}")
-    if at is not None:
-        words.append(f"--at={at.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')}")
+    words = ["restore", f"--service={service}", *_which(snapshot, at)]
     if source is not None:
         words.append(f"--source={source}")
     flags = {
@@ -115,6 +118,34 @@ def restore_words(
         "--unless-live": unless_live,
     }
     return (*words, *(flag for flag, wanted in flags.items() if wanted))
+
+
+def fetch_ahead(
+    connection: Connection,
+    services: Sequence[str],
+    *,
+    snapshot: str | None = None,
+    at: datetime | None = None,
+    once: bool = False,
+    source: str | None = None,
+    on_progress: Progress | None = None,
+) -> dict[str, str]:
+    """Have what several services come back from fetched at once, as far as that is possible, and
+    return service -> snapshot of those of which it lies ready; `restore_service` of that snapshot
+    takes it. The words are those of `restore_service`.
+
+    Whatever is wrong with a copy, its restore tells. Raise BusyError, SshError.
+    """
+    words = ["fetch", *(f"--service={service}" for service in services), *_which(snapshot, at)]
+    words += [f"--source={source}"] if source is not None else []
+    words += ["--once"] if once else []
+    try:
+        ready = remote.call(connection, words, on_progress=on_progress)["ready"]
+    except (BusyError, UnreachableError):
+        raise
+    except (BackupError, KeyError):  # such as an older agent
+        return {}
+    return {str(service): str(one) for service, one in ready.items()}
 
 
 def restore_service(

@@ -9,7 +9,7 @@ import contextlib
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import roles
 from backup import run as backup_run
 from backup.errors import BackupError, BusyError, UnreachableError
-from backup.restore import Restored, restore_service
+from backup.restore import Restored, fetch_ahead, restore_service
 from checks import run as checking
 from checks.inside import NOT_LOOKED_AT
 from checks.result import Result
@@ -155,11 +155,13 @@ def restore(
     found = {} if found is None else found
     failed: dict[str, BackupError] = {}
     with ssh.session(ssh_target(host)) as session:
+        ready = _ready(session, host, services, choice, progress)
         for service in services:
             progress(f"  {service}: bringing the data back")
+            which = replace(choice, snapshot=ready.get(service, choice.snapshot))
             try:
                 found[service] = restore_service(
-                    session, service, on_progress=_under(service, progress), **vars(choice)
+                    session, service, on_progress=_under(service, progress), **vars(which)
                 )
             except (BusyError, UnreachableError):
                 raise
@@ -174,6 +176,28 @@ def restore(
             f"{host.id}: {', '.join(failed)} did not come back, everything else did. {said}"
         )
     return found
+
+
+def _ready(
+    session: ssh.Connection,
+    host: Host,
+    services: Sequence[str],
+    choice: Choice,
+    progress: Progress,
+) -> dict[str, str]:
+    """Service -> snapshot, of those that lie ready before the first one comes back: what YunoHost
+    gathered, and nobody else does."""
+    if host.platform != "yunohost" or len(services) < 2 or choice.dry_run:
+        return {}
+    return fetch_ahead(
+        session,
+        services,
+        snapshot=choice.snapshot,
+        at=choice.at,
+        once=choice.once,
+        source=choice.source,
+        on_progress=lambda message: progress(f"  {message}"),
+    )
 
 
 def check(

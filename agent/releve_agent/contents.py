@@ -7,7 +7,7 @@ import re
 
 TYPE_CHECKING = False  # typing's own would have it loaded
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
 
@@ -112,6 +112,19 @@ def tally(path: str, patterns: Sequence[str] = (), place: str = "") -> dict[str,
         "bytes": size,
         "owners": {f"{u}:{g}": name(u, g) for u, g in sorted(owners)},
     }
+
+
+def on_disks(needs: Iterable[tuple[str, int]]) -> dict[str, dict[str, int]]:
+    """Given (path, bytes) of what is to be written, whether or not the path is there yet, return of
+    each disk concerned one of the paths -> {"needed", "free"}, bytes."""
+    disks: dict[int, list[Any]] = {}
+    for place, size in needs:
+        path = place
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
+        entry = disks.setdefault(os.stat(path).st_dev, [0, path])
+        entry[0] += size
+    return {path: {"needed": size, "free": free_bytes(path)} for size, path in disks.values()}
 
 
 def free_bytes(path: str) -> int:

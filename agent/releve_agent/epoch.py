@@ -26,6 +26,14 @@ def refuse_when_fenced(at: Root) -> None:
         )
 
 
+def take_up(at: Root, plan: Mapping[str, Any]) -> None:
+    """Be the machine that data comes back to. Raise Failed when this one was replaced."""
+    refuse_when_fenced(at)
+    if not os.path.exists(at.v("epoch")):
+        # A blank host that takes over: `init` comes with `configure`, after the data.
+        write(at.v("epoch"), f"{int(plan['epoch'])}\n".encode())
+
+
 def mark_serving(at: Root, service: str) -> None:
     """From now on a restore takes what lies here for somebody's work, countable or not."""
     if not os.path.exists(at.v("serving", service)):

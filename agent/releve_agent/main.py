@@ -90,6 +90,12 @@ def arguments(words: Sequence[str] | None) -> Any:
     it.add_argument("--unless-live", action="store_true", help="keep what is in use")
     it.add_argument("--dry-run", action="store_true")
     it.add_argument("--source", help="a file that describes another host's repository")
+    it = verbs.add_parser("fetch", help="what several services gathered, before they are restored")
+    it.add_argument("--service", action="append", required=True, dest="services")
+    it.add_argument("--snapshot", default="latest")
+    it.add_argument("--at")
+    it.add_argument("--once", action="store_true", help="leave out what came back already")
+    it.add_argument("--source", help="a file that describes another host's repository")
     for name in ("canaries", "counts"):
         verbs.add_parser(name).add_argument("--service", required=True)
     it = verbs.add_parser("fence")
@@ -98,7 +104,7 @@ def arguments(words: Sequence[str] | None) -> Any:
         verbs.add_parser(name)
     args = parser.parse_args(words)
     # argparse of Python 3.11 turns the value "--" into an empty list.
-    odd = [name for name, value in vars(args).items() if isinstance(value, list)]
+    odd = [n for n, value in vars(args).items() if isinstance(value, list) and n != "services"]
     if odd:
         parser.error(f"-- is no value for --{odd[0]}")
     return args
@@ -136,6 +142,20 @@ def perform(at: Root, args: Any) -> tuple[Any, bool]:
             until = parse_iso(args.at) if args.at else None
         except ValueError:
             raise Failed(f"{args.at!r} is not a time: write 2026-11-23T20:15:00Z") from None
+        source = load_source(args.source) if args.source else None
+        if args.verb == "fetch":
+            from .ahead import fetch_ahead
+
+            ready = fetch_ahead(
+                at,
+                plan,
+                args.services,
+                wanted=args.snapshot,
+                until=until,
+                once=args.once,
+                source=source,
+            )
+            return {"ok": True, "ready": ready}, True
         if args.once and not args.dry_run:
             part = plan["services"].get(args.service, {})
             before = restored_before(at, part, args.service)
@@ -151,7 +171,7 @@ def perform(at: Root, args: Any) -> tuple[Any, bool]:
             dry=args.dry_run,
             no_snapshot=args.no_snapshot,
             unless_live=args.unless_live,
-            source=load_source(args.source) if args.source else None,
+            source=source,
         )
         return result, bool(result["ok"])
 

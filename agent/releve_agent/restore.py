@@ -17,10 +17,9 @@ from .common import (
     read_text,
     remove_tree,
     say,
-    write,
     write_json,
 )
-from .epoch import mark_serving, refuse_when_fenced
+from .epoch import mark_serving, take_up
 from .release import parse as parse_release
 from .release import too_new
 from .repository import choose, full_here, need_repository, own_epoch, snapshots
@@ -54,14 +53,13 @@ def restore(
     """
     if wanted != "latest" and not _SNAPSHOT.fullmatch(wanted):
         raise Failed("a snapshot is named by at least eight hexadecimal digits, or `latest`")
-    refuse_when_fenced(at)
-    if not os.path.exists(at.v("epoch")):
-        # A blank host that takes over: `init` comes with `configure`, after the data.
-        write(at.v("epoch"), f"{int(plan['epoch'])}\n".encode())
+    take_up(at, plan)
     began = time.time()
     it = Restoring(at, plan, service, source or need_repository(plan))
     os.makedirs(it.home, mode=0o700, exist_ok=True)
     state = it.load()
+    if state is not None and state.get("ahead") and not dry:
+        state = _taken(it, state, wanted)
     if state is not None and state["step"] != "fetch" and not dry:
         same = wanted == "latest" or state["snapshot"].startswith(wanted)
         if not same or state["source"] != it.source["host"]:
@@ -69,7 +67,10 @@ def restore(
                 f"a restore of {service} from snapshot {state['snapshot'][:8]} was broken off "
                 f"half-way: run it again with --snapshot {state['snapshot'][:8]} first"
             )
-        say(f"continuing the restore of {service} that was broken off ({state['step']})")
+        if state.pop("ahead", False):
+            say(f"{service}: snapshot {state['snapshot'][:8]}, fetched before")
+        else:
+            say(f"continuing the restore of {service} that was broken off ({state['step']})")
         return _finish(it, state, began)
     it.tell("choose")
     guess: dict[str, Any] = {}
@@ -98,7 +99,7 @@ def restore(
     if manifest.get("errors"):
         it.warn(f"that copy of {service} was reported incomplete: {'; '.join(manifest['errors'])}")
     if state is not None and not dry:
-        _clear(it)
+        clear(it)
     live = it.holds_data()
     sizes = it.check_space(chosen["id"], manifest, live)
     if not it.archives:
@@ -161,18 +162,28 @@ def restore(
         it.fetch(chosen["id"], manifest)
     except OSError as error:
         why = full_here(str(error), it.home) or f"{error.strerror} ({error.filename or it.home})"
-        _clear(it)
+        clear(it)
         raise Failed(f"{service}: {why}. What is here was not changed") from None
     except Busy:
         raise
     except Failed as error:
-        _clear(it)
+        clear(it)
         raise Failed(
             f"{error}. What is here was not changed. {_offer(service, previous)}"
         ) from None
     state["step"] = "fetched"
     it.save(state)
     return {**result, **_finish(it, state, began)}
+
+
+def _taken(it: Restoring, state: dict[str, Any], wanted: str) -> dict[str, Any] | None:
+    """What was fetched ahead (`ahead.fetch_ahead`), if it is what is asked for and nobody works
+    with anything here meanwhile; else it is removed, and None."""
+    named = wanted != "latest" and state["snapshot"].startswith(wanted)
+    if named and state["source"] == it.source["host"] and not it.holds_data():
+        return state
+    clear(it)
+    return None
 
 
 def _offer(service: str, previous: Mapping[str, Any] | None) -> str:
@@ -184,7 +195,7 @@ def _offer(service: str, previous: Mapping[str, Any] | None) -> str:
     )
 
 
-def _clear(it: Restoring) -> None:
+def clear(it: Restoring) -> None:
     """Remove what was fetched; old data set aside is never touched here."""
     for way in it.ways():
         remove_tree(way.tree)
@@ -226,14 +237,14 @@ def _finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any
         if state["step"] == "stuck":
             it.save(state)
             raise Failed(f"{error}. What was here before lies in {it.home}.") from None
-        _clear(it)
+        clear(it)
         after = "" if state.get("broken") else " What was here before is in place again."
         raise Failed(f"{error}.{after}") from None
     it.tell("judge")
     verdict = it.judge(manifest, state["run"])
     for way in it.ways():
         remove_tree(way.old)
-    _clear(it)
+    clear(it)
     remove_tree(f"{it.home}/unfinished")
     with contextlib.suppress(OSError):
         os.rmdir(it.home)

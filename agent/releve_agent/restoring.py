@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import time
+from functools import partial
 
 from .common import (
     STALL_S,
@@ -21,7 +22,7 @@ from .common import (
     write,
     write_json,
 )
-from .contents import free_bytes, tally
+from .contents import free_bytes, on_disks, tally
 from .lock import progress
 from .placing import Way, discard, move, own_by_name
 from .processes import Done, json_of, run, start, stop
@@ -29,8 +30,12 @@ from .repository import full_here, need_repository, own_epoch, restic_argv, rest
 
 TYPE_CHECKING = False  # typing's own would have it loaded
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
+
+
+# Bytes that stay free on a disk to which something comes back.
+MARGIN = 64 * 2**20
 
 
 class Restoring:
@@ -153,13 +158,10 @@ class Restoring:
     def check_space(self, snapshot: str, manifest: Mapping[str, Any], live: str) -> dict[str, Any]:
         """Is there room before anything is fetched? Raise Failed with the sizes. `live`: what is
         here now, "" for nothing: it is kept meanwhile."""
-        needs: dict[int, list[Any]] = {}
+        needs: list[tuple[str, int]] = []
 
         def need(path: str, size: int) -> None:
-            while not os.path.exists(path):
-                path = os.path.dirname(path)
-            entry = needs.setdefault(os.stat(path).st_dev, [0, path])
-            entry[0] += size
+            needs.append((path, size))
 
         for way in self.ways():
             about = manifest["paths"].get(way.path)
@@ -185,15 +187,13 @@ class Restoring:
             self.archive_bytes += about["bytes"]
             for place in (self.home, *archive["room"]):
                 need(place, size)
-        sizes = {}
-        for size, path in needs.values():
-            free = free_bytes(path)
-            sizes[path] = {"needed": size, "free": free}
-            if size + 64 * 2**20 > free:
+        sizes = on_disks(needs)
+        for path, about in sizes.items():
+            if about["needed"] + MARGIN > about["free"]:
                 raise Failed(
-                    f"{self.service} needs {human(size)} and a margin of 67 MB on the disk that "
-                    f"holds {path}, and {human(free)} are free: nothing was fetched, nothing was "
-                    "changed. Make room or take a host with a larger disk."
+                    f"{self.service} needs {human(about['needed'])} and a margin of 67 MB on the "
+                    f"disk that holds {path}, and {human(about['free'])} are free: nothing was "
+                    "fetched, nothing was changed. Make room or take a host with a larger disk."
                 )
         return sizes
 
@@ -265,14 +265,17 @@ class Restoring:
                     except OSError:
                         raise Failed(f"snapshot {snapshot[:8]} does not hold {name}") from None
                 for name in archive["parts"]:
-                    self.copy_part(snapshot, self.gathered(name), root, made)
+                    self.copy_out(snapshot, self.gathered(name), partial(add, made))
             file.flush()
             os.fsync(file.fileno())
 
-    def copy_part(self, snapshot: str, path: str, root: str, made: Any) -> None:
-        """Add one folder of a snapshot to a tar file. Raise Failed."""
+    def copy_out(self, snapshot: str, path: str, take: Callable[[Any, Any], None]) -> None:
+        """Hand each member of a folder of a snapshot to `take`, with what reads its content (None:
+        it has none), named relative to where everything was gathered. Raise Failed."""
         import tarfile
         import threading
+
+        root = self.gathered("").lstrip("/")
 
         argv = self.restic("dump", "--no-lock", "--archive=tar", "--", snapshot, path)
         process = start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -307,10 +310,10 @@ class Restoring:
                     member.pax_headers = {
                         k: v for k, v in member.pax_headers.items() if k != "path"
                     }
-                    made.addfile(member, stream.extractfile(member) if member.isreg() else None)
+                    take(member, stream.extractfile(member) if member.isreg() else None)
                     came["bytes"] += member.size + 512
                     # They would be kept, all of them, to the end.
-                    stream.members, made.members = [], []  # type: ignore[attr-defined]
+                    stream.members = []  # type: ignore[attr-defined]
                     self.tell("fetch", done=came["bytes"])
         except tarfile.TarError as error:
             broken = str(error)
@@ -389,7 +392,13 @@ class Restoring:
 
     def listing(self, snapshot: str, *paths: str) -> dict[str, int]:
         """What a snapshot says it holds at paths, counted like `tally`."""
-        found = {"files": 0, "folders": 0, "others": 0, "bytes": 0}
+        return self.listings(snapshot, {"": paths})[""]
+
+    def listings(
+        self, snapshot: str, groups: Mapping[str, Sequence[str]]
+    ) -> dict[str, dict[str, int]]:
+        """The same of several groups of paths at once, by their names."""
+        counted = {name: {"files": 0, "folders": 0, "others": 0, "bytes": 0} for name in groups}
         problems: list[bytes] = []
 
         def line(raw: bytes) -> None:
@@ -398,24 +407,29 @@ class Restoring:
                 return
             node = json.loads(raw)
             here = node.get("path", "")
-            if node.get("struct_type") != "node" or not any(
-                here.startswith(f"{path}/") or (here == path and node["type"] == "file")
-                for path in paths
-            ):
+            if node.get("struct_type") != "node":
                 return
-            if node["type"] == "file":
-                found["files"] += 1
-                found["bytes"] += node.get("size", 0)
-            elif node["type"] == "dir":
-                found["folders"] += 1
-            elif node["type"] != "socket":
-                found["others"] += 1
+            for name, paths in groups.items():
+                if not any(
+                    here.startswith(f"{path}/") or (here == path and node["type"] == "file")
+                    for path in paths
+                ):
+                    continue
+                found = counted[name]
+                if node["type"] == "file":
+                    found["files"] += 1
+                    found["bytes"] += node.get("size", 0)
+                elif node["type"] == "dir":
+                    found["folders"] += 1
+                elif node["type"] != "socket":
+                    found["others"] += 1
 
-        argv = self.restic("ls", "--json", "--no-lock", "--recursive", snapshot, *paths)
+        asked = dict.fromkeys(path for paths in groups.values() for path in paths)
+        argv = self.restic("ls", "--json", "--no-lock", "--recursive", snapshot, *asked)
         done = run(argv, timeout=3600, on_line=line)
         if done.code != 0:
             restic_failed(done, f"snapshot {snapshot[:8]} cannot be listed")
-        return found
+        return counted
 
     def place(self, state: dict[str, Any]) -> None:
         """Old data aside, new data in place, one path after the other. Each step is written down
@@ -628,6 +642,13 @@ class Restoring:
                 problems.append(f"the canary of run {run_id} is not there")
         result["problems"] = problems
         return result
+
+
+def add(made: Any, member: Any, content: Any) -> None:
+    """Add a member to a tar file that is being made."""
+    made.addfile(member, content)
+    # They would be kept, all of them, to the end.
+    made.members = []
 
 
 def find_canaries(part: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -272,6 +273,125 @@ def test_one_app_comes_back_alone(house: House) -> None:
     assert "blog.lab.test was added" in str(restored["messages"])
     assert not [p for p in house.archives.iterdir() if "restore" in p.name]
     assert not (host.var / "restore" / "blog").exists()
+
+
+SITE = "domain=site.lab.test&path=/&init_main_permission=visitors&password=Sftp-Passw0rd-1"
+# restic, that loses its connection in the middle of what it prints.
+HALF = """
+import subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE)
+cut = "--archive=tar" in sys.argv
+sys.stdout.buffer.write(done.stdout[:len(done.stdout) // 2] if cut else done.stdout)
+sys.exit(cut or done.returncode)
+"""
+
+
+def gone(house: House, *instances: str) -> None:
+    for name in instances:
+        house.yunohost("app", "remove", name)
+        shutil.rmtree(house.root / "var/www" / name, ignore_errors=True)
+
+
+def ready(house: House, *words: str) -> dict[str, str]:
+    found = house.site.agent(*words)["ready"]
+    return {service: snapshot[:8] for service, snapshot in found.items()}
+
+
+def test_several_apps_are_fetched_at_once_and_come_back_in_their_turn(house: House) -> None:
+    host = house.site
+    snapshot = host.agent("backup")["snapshot"]
+    gone(house, "wordpress", "my_webapp")
+    asked = ("fetch", "--service=_base", "--service=blog", "--service=site")
+    # A machine that takes another one's place: the repository asks whose turn it is.
+    host.plan["epoch"] = 2
+    # What is there already, here the system, is left to its turn.
+    assert ready(house, *asked) == {"blog": snapshot, "site": snapshot}
+    for name, app in (("blog", "wordpress"), ("site", "my_webapp")):
+        archive = host.var / "restore" / name / "new/0.tar"
+        assert archive.stat().st_mode & 0o777 == 0o600
+        with tarfile.open(archive) as made:
+            names = made.getnames()
+        assert {"info.json", "backup.csv"} < set(names)
+        assert {n.split("/")[1] for n in names if n.startswith("apps/")} == {app}
+        assert not [n for n in names if n.startswith(("data", "conf"))]
+    assert (host.var / "epoch").read_text() == "2\n"
+    # Nothing more is asked of the repository.
+    restic = host.plan["repository"]["restic"]
+    host.plan["repository"]["restic"] = ["false"]
+    for name in ("blog", "site"):
+        done = host.agent("restore", f"--service={name}", f"--snapshot={snapshot}")
+        assert (done["ok"], done["snapshot"][:8], done["live"]) == (True, snapshot, None)
+        assert done["bytes"] > 0
+        assert not (host.var / "restore" / name).exists()
+    page = house.root / "var/www/wordpress/page.php"
+    assert (page.read_text(), page.stat().st_uid) == ("hello", 4713)
+    assert house.now("apps")["wordpress"]["data"] == "data of wordpress"
+    assert house.now("apps")["my_webapp"]["data"] == "data of my_webapp"
+    # Both are in use again: nothing is fetched over their heads.
+    host.plan["repository"]["restic"] = restic
+    assert host.agent(*asked)["ready"] == {}
+
+
+def test_what_lies_ready_is_taken_by_its_name_alone(house: House) -> None:
+    host = house.site
+    older = host.agent("backup")["snapshot"]
+    apps = house.now("apps")
+    apps["wordpress"]["data"] = "newer"
+    house.change(apps=apps)
+    newest = host.agent("backup")["snapshot"]
+    gone(house, "wordpress", "my_webapp")
+    asked = ("fetch", "--service=blog", "--service=site")
+    found = ready(house, *asked, f"--snapshot={older}")
+    assert found == {"blog": older, "site": older}
+    assert host.agent("restore", "--service=blog")["snapshot"].startswith(newest)
+    assert house.now("apps")["wordpress"]["data"] == "newer"
+    # Set up meanwhile by somebody else: it is not written over.
+    house.yunohost("app", "install", "my_webapp", "--args", SITE)
+    refused = host.agent("restore", "--service=site", f"--snapshot={older}", code=1)
+    assert "--replace" in refused["error"]
+
+
+def test_what_cannot_be_fetched_at_once_is_left_to_its_turn(house: House) -> None:
+    host = house.site
+    snapshot = host.agent("backup")["snapshot"]
+    gone(house, "wordpress", "my_webapp")
+    restic = host.plan["repository"]["restic"]
+    said = {}
+    for why, plan in (
+        ("unreachable", {"restic": ["false"]}),
+        ("broken", {"restic": [sys.executable, "-c", HALF, *restic]}),
+    ):
+        host.plan["repository"] |= plan
+        said[why] = host.agent("fetch", "--service=blog", "--service=site")
+        assert said[why]["ready"] == {}
+        assert not list((host.var / "restore").rglob("*.tar"))
+    assert "each in its turn" in said["broken"]["said"]
+    host.plan["repository"]["restic"] = restic
+    # One alone is fetched as ever; and of one, nothing.
+    assert host.agent("fetch", "--service=blog")["ready"] == {}
+    assert host.agent("restore", "--service=blog", f"--snapshot={snapshot}")["ok"]
+
+
+def test_yunohost_is_not_asked_for_a_domain_that_its_directory_has(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    argv = host.plan["services"]["blog"]["archives"][0]["load"]
+    told = json.loads(argv[-1])
+    for lines, asked in (
+        ("virtualdomain: other.test\nvirtualdomain: blog.lab.test", 0),
+        ("virtualdomain: a.blog.lab.test\nvirtualdomain: blog.lab.test.fr", 1),
+    ):
+        told["domains-in-directory"] = ["printf", lines + "\n"]
+        argv[-1] = json.dumps(told)
+        gone(house, "wordpress")
+        before = len(house.calls())
+        assert host.agent("restore", "--service=blog")["ok"]
+        calls = house.calls()[before:]
+        assert len([c for c in calls if c[:2] == ["domain", "list"]]) == asked
+    told["domains-in-directory"] = ["/nowhere/ldapsearch"]
+    argv[-1] = json.dumps(told)
+    gone(house, "wordpress")
+    assert host.agent("restore", "--service=blog")["ok"]
 
 
 def test_an_app_in_use_is_saved_before_it_is_replaced(house: House) -> None:

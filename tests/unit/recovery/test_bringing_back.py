@@ -14,7 +14,7 @@ from backup.errors import BackupError, BusyError
 from recovery import steps
 from recovery.steps import Choice
 
-HOST: Any = SimpleNamespace(id="monts")
+HOST: Any = SimpleNamespace(id="monts", platform="debian")
 
 
 class Asked(list[str]):
@@ -65,6 +65,38 @@ def test_one_that_does_not_come_back_leaves_the_others(asked: Asked) -> None:
     assert said.startswith("monts: site, wiki did not come back, everything else did. ")
     assert "its packages are gone" in said
     assert "its disk is full" in said
+
+
+def test_what_lies_ready_is_named_to_those_that_come_back(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words: list[Any] = []
+
+    def fetch(_: Any, services: list[str], **more: Any) -> dict[str, str]:
+        words.append((tuple(services), more["snapshot"], more["source"], more["once"]))
+        return {"_base": "cafe", "pad": "cafe"}
+
+    monkeypatch.setattr(steps, "fetch_ahead", fetch)
+    monkeypatch.setattr(
+        steps, "restore_service", lambda _, service, **more: (service, more["snapshot"])
+    )
+
+    def taken(platform: str, *services: str, **chosen: Any) -> list[Any]:
+        host: Any = SimpleNamespace(id="monts", platform=platform)
+        chosen_so = Choice(once=True, **chosen)
+        found: Any = steps.restore(host, services, lambda _: None, chosen_so)
+        return list(found.values())
+
+    three = ("_base", "site", "pad")
+    assert taken("yunohost", *three) == [("_base", "cafe"), ("site", None), ("pad", "cafe")]
+    assert words == [(three, None, None, True)]
+    for platform, services, chosen in (
+        ("debian", three, {}),
+        ("yunohost", ("site",), {}),
+        ("yunohost", three, {"dry_run": True}),
+    ):
+        assert {snapshot for _, snapshot in taken(platform, *services, **chosen)} == {None}
+    assert len(words) == 1
 
 
 def test_what_the_others_stand_on_ends_it(asked: Asked) -> None:

@@ -1,0 +1,214 @@
+"""Fetch what several services gathered together, before they come back one after another.
+
+To open a repository costs half a second of a processor, on purpose, and a service that comes back
+by itself opens it five times. Of all that YunoHost gathered on a host, one stream brings what it
+is made of, and each service finds its own archive ready when its turn comes.
+
+Nothing depends on it: a service of which nothing lies ready is fetched in its turn, and says then
+what is wrong. That is why nothing here fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import time
+
+from .common import Failed, Root, iso, read_text, say
+from .contents import on_disks
+from .epoch import take_up
+from .release import parse as parse_release
+from .release import too_new
+from .repository import choose, connected, need_repository, snapshots
+from .restore import clear, restored_before
+from .restoring import MARGIN, Restoring, add
+
+TYPE_CHECKING = False  # typing's own would have it loaded
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+
+def fetch_ahead(
+    at: Root,
+    plan: Mapping[str, Any],
+    services: Sequence[str],
+    *,
+    wanted: str = "latest",
+    until: float | None = None,
+    once: bool = False,
+    source: Mapping[str, Any] | None = None,
+) -> dict[str, str]:
+    """Have the archives of `services` lie ready, those of one snapshot. The lock is held by the
+    caller. Return service -> snapshot, of those that do: `restore` takes what lies ready when it
+    is asked for that snapshot, and nothing else."""
+    ready: dict[str, str] = {}
+    its: list[Restoring] = []
+    try:
+        take_up(at, plan)
+        source = source or need_repository(plan)
+        its = _fitting(at, plan, services, source, once)
+        if len(its) > 1:
+            with connected(at, source) as link:
+                for it in its:
+                    it.source = link
+                ready = _fetch(its, wanted, until)
+    except (Failed, OSError) as error:
+        say(f"not fetched ahead, each in its turn: {error}")
+    for it in its:
+        if it.service not in ready:
+            clear(it)
+    return ready
+
+
+def _fitting(
+    at: Root,
+    plan: Mapping[str, Any],
+    services: Sequence[str],
+    source: Mapping[str, Any],
+    once: bool,
+) -> list[Restoring]:
+    """Those that come back as an archive and nothing beside it, to where nothing is yet."""
+    found = []
+    for name in services:
+        it = Restoring(at, plan, name, source)
+        state = it.load()
+        if (
+            not it.archives
+            or it.part["paths"]
+            or it.part["dumps"]
+            or (state is not None and not state.get("ahead"))
+            or (once and restored_before(at, {}, name) is not None)
+            or it.holds_data()
+        ):
+            continue
+        clear(it)
+        found.append(it)
+    return found
+
+
+def _fetch(its: Sequence[Restoring], wanted: str, until: float | None) -> dict[str, str]:
+    began = time.time()
+    chosen = _chosen(its, wanted, until)
+    if len(chosen) < 2:
+        return {}
+    first = next(iter(chosen))
+    snapshot = chosen[first][0]
+    whole = first.manifest(snapshot["id"])
+    if too_new(whole.get("system"), parse_release(read_text(first.at.os_release))):
+        return {}
+    parts = whole["services"]
+    its = [it for it in chosen if it.service in parts and not parts[it.service].get("errors")]
+    sizes = _sizes(its, snapshot["id"])
+    its = [it for it in its if it.service in sizes]
+    if not its:
+        return {}
+    first.tell("fetch")
+    _dump(its, snapshot["id"])
+    for it in its:
+        previous = chosen[it][1]
+        it.save(
+            {
+                "snapshot": snapshot["id"],
+                "time": snapshot["time"],
+                "source": it.source["host"],
+                "run": whole["run"],
+                "manifest": parts[it.service],
+                "step": "fetched",
+                "ahead": True,
+                "live": "",
+                "paths": {},
+                "saved_before": None,
+                "previous": dict(previous) if previous else None,
+                "archive_bytes": sizes[it.service],
+                "started": iso(began),
+            }
+        )
+    return {it.service: str(snapshot["id"]) for it in its}
+
+
+def _chosen(
+    its: Sequence[Restoring], wanted: str, until: float | None
+) -> dict[Restoring, tuple[Mapping[str, Any], Mapping[str, Any] | None]]:
+    """Which snapshot each would come back from, and the one before it; only of those that come
+    from the newest of these. One about which there is anything to tell is left to its turn."""
+    all_of_them = snapshots(its[0].source, its[0].epoch)
+    found = {}
+    for it in its:
+        said: list[str] = []
+        try:
+            one = choose(all_of_them, it.service, wanted, until, time.time(), said.append)
+        except Failed:
+            continue
+        if not said:
+            found[it] = one
+    newest = max((one[0]["at"] for one in found.values()), default=None)
+    return {it: one for it, one in found.items() if one[0]["at"] == newest}
+
+
+def _sizes(its: Sequence[Restoring], snapshot: str) -> dict[str, int]:
+    """Service -> bytes that come; of none, when there is no room for all of them at once, or when
+    more would come for nothing than for them."""
+    if not its:
+        return {}
+    parts = {it.service: [it.gathered(p) for a in it.archives for p in a["parts"]] for it in its}
+    whole = its[0].gathered("").rstrip("/")
+    found = its[0].listings(snapshot, {**parts, "": [whole]})
+    everything = found.pop("")
+    found = {service: about for service, about in found.items() if about["files"]}
+    if 2 * sum(about["bytes"] for about in found.values()) < everything["bytes"]:
+        return {}
+    # Small files take a whole block each.
+    needs = {name: about["bytes"] + 4096 * about["files"] for name, about in found.items()}
+    room: dict[str, int] = {}
+    for it in its:
+        for place in {place for archive in it.archives for place in archive["room"]}:
+            # One after another.
+            room[place] = max(room.get(place, 0), needs.get(it.service, 0))
+    for path, about in on_disks([(its[0].at.var, sum(needs.values())), *room.items()]).items():
+        if about["needed"] + MARGIN > about["free"]:
+            say(f"{path} has no room for everything at once: each is fetched in its turn")
+            return {}
+    return {service: about["bytes"] for service, about in found.items()}
+
+
+def _dump(its: Sequence[Restoring], snapshot: str) -> None:
+    """Make every archive of these from one stream, as `Restoring.fetch_archive` would make each:
+    files that only root reads. Raise Failed."""
+    import tarfile
+
+    lists: dict[str, list[Any]] = {}
+    parts: dict[str, Any] = {}
+    came: set[str] = set()
+    with contextlib.ExitStack() as opened:
+        for it in its:
+            for number, archive in enumerate(it.archives):
+                path = it.archive_file(number)
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+                file = opened.enter_context(open(path, "wb"))
+                opened.callback(os.fsync, file.fileno())
+                opened.callback(file.flush)
+                made = opened.enter_context(tarfile.open(fileobj=file, mode="w"))
+                parts.update(dict.fromkeys(archive["parts"], made))
+                for name in archive["lists"]:
+                    lists.setdefault(name, []).append(made)
+
+        def take(member: Any, content: Any) -> None:
+            if member.name in lists:
+                came.add(member.name)
+                said = content.read() if content else b""
+                for made in lists[member.name]:
+                    add(made, member, io.BytesIO(said))
+                return
+            words = member.name.split("/")
+            for depth in range(1, len(words) + 1):
+                part = "/".join(words[:depth])
+                if part in parts:
+                    came.add(part)
+                    add(parts[part], member, content)
+                    return
+
+        its[0].copy_out(snapshot, its[0].gathered("").rstrip("/"), take)
+    if missing := (parts.keys() | lists.keys()) - came:
+        raise Failed(f"snapshot {snapshot[:8]} does not hold {', '.join(sorted(missing))}")
