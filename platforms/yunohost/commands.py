@@ -142,6 +142,13 @@ def domain_list() -> Argv:
     return _read("domain", "list")
 
 
+def domains_in_directory() -> Argv:
+    """The domains as YunoHost's directory has them, in a tenth of the time that it takes itself:
+    a line `virtualdomain: NAME` for each. For root."""
+    where = ("-H", "ldapi:///", "-b", "ou=domains,dc=yunohost,dc=org", "-s", "one")
+    return ("ldapsearch", "-LLL", "-Q", "-Y", "EXTERNAL", *where, "virtualdomain")
+
+
 def domain_config_get(name: str, key: str | None = None) -> Argv:
     """The panel of a domain, or one value of it."""
     return _read(

@@ -69,6 +69,7 @@ def bring_back_app(instance: str) -> Argv:
     told = {
         **_MEND,
         "domains": commands.domain_list(),
+        "domains-in-directory": commands.domains_in_directory(),
         "domain-add": _named(commands.domain_add(stand_in, timeout=WAIT), stand_in),
         "remove": commands.app_remove(instance, timeout=WAIT),
         "restore": commands.backup_restore(BACK, apps=(instance,), timeout=WAIT),
