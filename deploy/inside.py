@@ -17,7 +17,18 @@ from tools.ssh import Connection
 # Where our programs lie on a host that was deployed.
 _PROGRAMS = "/usr/local/lib/releve/"
 # Apps read theirs as users of their own. Not below /run, where Debian lets nobody run a program.
-_FOLDER = 'd=$(mktemp -d /var/lib/releve-adopt.XXXXXX) && chmod 0755 "$d" && echo "$d"'
+_PARENT = "/var/lib"
+# What somebody left who was killed is older than any look can last (looking.TIMEOUT).
+_FOLDER = """find "$1" -mindepth 1 -maxdepth 1 -type d -name 'releve-adopt.*' \\
+    -user root -mmin +15 -exec rm -rf --one-file-system -- {} +
+d=$(mktemp -d "$1/releve-adopt.XXXXXX") && chmod 0755 "$d" && echo "$d"
+"""
+
+
+def folder_argv(parent: str) -> tuple[str, ...]:
+    """The argv that makes a folder below `parent` and prints its name; what an earlier one left
+    there is removed."""
+    return ("sh", "-c", _FOLDER, "folder", parent)
 
 
 def ask(connection: Connection, inventory: Inventory, host: str) -> tuple[str, ...]:
@@ -26,7 +37,7 @@ def ask(connection: Connection, inventory: Inventory, host: str) -> tuple[str, .
     asked = found_inside(inventory, host)
     if not asked:
         return ()
-    folder = connection.run(("sh", "-c", _FOLDER)).stdout.decode().strip()
+    folder = connection.run(folder_argv(_PARENT)).stdout.decode().strip()
     try:
         for role in dict.fromkeys(("app", *(inventory.services[name].role for name in asked))):
             _place(connection, Path(roles.__file__).parent / role / "files", f"{folder}/{role}")

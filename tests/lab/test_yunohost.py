@@ -267,6 +267,9 @@ def test_a_server_that_is_adopted_needs_no_change(far: Far) -> None:
         connection.write("/var/www/etherpad/settings.json", inside)
         connection.write("/etc/cron.daily/dump", b"#!/bin/sh\n", mode=0o755)
         connection.write("/root/notes", b"")
+        # As somebody left it who was killed.
+        connection.run(("install", "-d", "/var/lib/releve-adopt.killed/app"))
+        connection.run(("touch", "-d", "1 hour ago", "/var/lib/releve-adopt.killed"))
     found = adopt(target, name="far")
     for line in (
         'inside etherpad (etherpad): title is "Nos notes"',
