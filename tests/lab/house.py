@@ -39,8 +39,8 @@ TITLE = """Le blog d'à côté "$(id)" `id` \\ <b>"""
 MINUTES = "Compte rendu : é ✓ $(id)"
 
 # Beside what `make drill` uses (monts with a site and a pad, coffre, vigie): a second site on
-# monts with a title that no shell may touch, a host that serves yet another one and was never
-# saved, and somebody to tell.
+# monts with a title that no shell may touch, a host with the next Debian that serves yet another
+# one and was never saved, and somebody to tell.
 MORE = """
 [services.blog]
 role = "wordpress"
@@ -120,6 +120,7 @@ class House:
         given = folder / "house.toml"
         more = MORE.replace("TITLE", quote(TITLE))
         given.write_text((REPO / "inventories/lab.toml").read_text() + more)
+        lab.up(roles.load(given), ("rivage",), release="trixie")
         vigie = lab.up(roles.load(given)).hosts["vigie"].address
         # This machine's own address in the lab's network.
         gateway = ipaddress.ip_network(f"{vigie}/24", strict=False)[1]

@@ -43,22 +43,30 @@ _STATE = (
 )
 
 
+@pytest.fixture(scope="module")
+def journal(house: House) -> None:
+    """rivage was written to, and saved."""
+    house.write("kept", "rivage", ["journal"])
+    house.releve("backup", "run", house.file, "--host", "rivage")
+
+
+@pytest.mark.usefixtures("journal")
 def test_a_rehearsal_from_the_real_copies_leaves_the_real_host_alone(
     house: House, new_file: Path, tmp_path: Path
 ) -> None:
     file = house.copy(new_file)
-    before = house.sh("monts", _STATE, code=None)
+    before = house.sh("rivage", _STATE, code=None)
     house.releve(
-        "drill", file, "--lab", "--lost", "monts", "--keep", "--evidence", tmp_path / "evidence"
-    )
+        "drill", file, "--lab", "--release", "trixie", "--lost", "rivage", "--keep",
+        "--evidence", tmp_path / "evidence",
+    )  # fmt: skip
     proved, _ = evidence(tmp_path / "evidence")
     assert proved["kind"] == "rehearsal"
     assert proved["passed"] is True
-    for service in ("site", "blog", "pad"):
-        assert found_marks(proved, service) == {"kept", "run"}
+    assert found_marks(proved, "journal") == {"kept", "run"}
     # It is shut in: the repository answers, and nothing else does, the real host included.
     rehearsal = Lab(lab_name(file))
-    target = house.inventory.hosts["monts"].address
+    target = house.inventory.hosts["rivage"].address
     for host, port, answers in (
         (house.inventory.hosts["coffre"].address, 22, True),
         (house.inventory.hosts["coffre"].address, 25, False),
@@ -67,26 +75,27 @@ def test_a_rehearsal_from_the_real_copies_leaves_the_real_host_alone(
         (rehearsal.dns_server.address, 53, False),
     ):
         connect = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
-        done = rehearsal.run("monts", ("python3", "-c", connect, str(host), str(port)), check=False)
+        done = rehearsal.run(
+            "rivage", ("python3", "-c", connect, str(host), str(port)), check=False
+        )
         assert (done.exit_code == 0) is answers, (host, port, done.stderr)
     # It saves nothing over the real copies, and what it was lent is taken back.
-    refused = rehearsal.run("monts", ("/usr/local/lib/releve/agent.py", "backup"), check=False)
+    refused = rehearsal.run("rivage", ("/usr/local/lib/releve/agent.py", "backup"), check=False)
     assert refused.exit_code == 1
     assert b"no repository" in refused.stdout + refused.stderr
-    left = rehearsal.run("monts", ("find", "/run/releve", "-name", "lent-*"), check=False)
+    left = rehearsal.run("rivage", ("find", "/run/releve", "-name", "lent-*"), check=False)
     assert left.stdout == b""
     keys = house.sh("coffre", "cat /srv/releve/releve/.ssh/authorized_keys2", code=None)
     assert "releve-lend" not in keys
     # The real host did not notice, and goes on saving itself.
-    assert house.sh("monts", _STATE, code=None).splitlines() == before.splitlines()
-    assert house.visit("site").status == 200
-    house.releve("backup", "run", house.file, "--host", "monts")
-
-
-def test_a_rehearsal_on_a_blank_machine_of_ones_own(house: House, tmp_path: Path) -> None:
-    house.write("kept", "rivage", ["journal"])
+    assert house.sh("rivage", _STATE, code=None).splitlines() == before.splitlines()
+    assert house.visit("journal").status == 200
     house.releve("backup", "run", house.file, "--host", "rivage")
-    rented = house.lab.blank("rented", datacenter="PAR")
+
+
+@pytest.mark.usefixtures("journal")
+def test_a_rehearsal_on_a_blank_machine_of_ones_own(house: House, tmp_path: Path) -> None:
+    rented = house.lab.blank("rented", datacenter="PAR", release="trixie")
     words = ("drill", house.file, "--lost", "rivage", "--evidence", tmp_path / "evidence")
     try:
         # Not over a host in use, and not before somebody compared the key.
