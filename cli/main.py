@@ -5,6 +5,7 @@ Errors that we know end as one clear message and the exit code that docs/archite
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -132,7 +133,27 @@ _ROOMS = frozenset(
 
 def _os_error(error: OSError) -> str:
     reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and not error.filename:
+        if _output_ended_with(error.errno):
+            return (
+                f"what this prints cannot be written where the output goes: {reason}. What was "
+                "done before is done. Make room there, or send the output elsewhere, and run this "
+                "again"
+            )
+        return f"a file of this machine cannot be written: {reason}. `df -h` shows which disk"
     return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _output_ended_with(number: int) -> bool:
+    """Whether it is the output that cannot be written. The error does not say so: an empty line
+    more is what asking costs. If so, nothing more is tried there, not even by Python at its end."""
+    try:
+        os.write(1, b"\n")
+    except OSError as error:
+        if error.errno == number:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return True
+    return False
 
 
 @click.group(

@@ -40,7 +40,15 @@ from deploy.events import LOST, emit
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from tools.shell import BusyError, Shell
-from tools.ssh import CommandError, Connection, Result, SshError, connect
+from tools.ssh import (
+    CommandError,
+    Connection,
+    HostKeyError,
+    RefusedKeyError,
+    Result,
+    SshError,
+    connect,
+)
 
 # What a command may take when the operation names no limit: a distribution's slowest package.
 DEFAULT_TIMEOUT = 1800.0
@@ -135,7 +143,9 @@ class ReleveConnector(BaseConnector):
         try:
             self._connection = connect(ssh_target(self.releve_host))
         except SshError as error:
-            emit("unreachable", host=self.host.name, message=str(error))
+            # What is wrong with a key is said by the error itself, with what to do.
+            told = isinstance(error, RefusedKeyError | HostKeyError)
+            emit("unreachable", host=self.host.name, message=str(error), told=told)
             raise ConnectError(str(error)) from error
         self._shell = Shell(self._connection)
 

@@ -285,7 +285,7 @@ def _take(
     elif kind in _REMEDY:
         host.state = kind
         host.error = event["message"]
-        host.remedy = _REMEDY[kind]
+        host.remedy = "" if event.get("told") else _REMEDY[kind]
         if on_progress:
             on_progress(host.host, host.error)
 

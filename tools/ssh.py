@@ -360,6 +360,12 @@ def _connect(target: Target, timeout: float) -> Connection:
         ) from None
     except (OSError, EOFError, paramiko.SSHException) as error:
         client.close()
+        if str(error) == "No authentication methods available":
+            raise RefusedKeyError(
+                f"{target.name} ({target.address}) was reached, but there is no private key here "
+                "to show it: no SSH agent holds one, and ~/.ssh has none of the usual names. Name "
+                "yours: export RELEVE_SSH_KEY=FILE"
+            ) from None
         raise SshError(
             f"{target.name} ({target.address}, port {target.port}) cannot be reached: {error}"
         ) from error

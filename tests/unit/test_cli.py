@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -47,6 +48,31 @@ def test_wrong_usage_is_64_everywhere(words: tuple[str, ...]) -> None:
     assert done.returncode == 64
     assert done.stderr.startswith("Usage: releve")
     assert "--help" in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_the_output_is_told_as_such(inventory: Path, unbuffered: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", "validate", str(inventory)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("releve: what this prints cannot be written where the output go")
+    assert done.stderr.count("No space left") == done.stderr.count("\n") == 1
+
+
+def test_a_full_disk_elsewhere_is_not_taken_for_the_output(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, message = explain(OSError(errno.ENOSPC, "No space left on device"))
+    assert (code, message.startswith("releve: a file of this machine")) == (1, True)
+    named = OSError(errno.ENOSPC, "No space left on device", "/srv/x")
+    assert explain(named)[1] == "releve: /srv/x: No space left on device"
 
 
 def test_help_names_every_verb() -> None:

@@ -130,6 +130,16 @@ def test_the_summary_says_what_failed_where_why_and_what_to_do() -> None:
     assert text.result(unchanged).endswith("as the inventory says, but for the warnings.\n")
 
 
+def test_a_key_that_is_wrong_is_no_host_that_does_not_run() -> None:
+    for told, remedy in ((True, ""), (False, "Check that it runs")):
+        report = Report(False, {"monts": HostReport("monts")})
+        event = {"kind": "unreachable", "host": "monts", "message": "no key", "told": told}
+        run._take(event, report, {}, None)
+        assert report.hosts["monts"].state == "unreachable"
+        assert report.hosts["monts"].remedy.startswith(remedy)
+        assert bool(report.hosts["monts"].remedy) == bool(remedy)
+
+
 def test_a_service_that_failed_is_named_and_going_back_is_explained() -> None:
     web = HostReport("web", services={"site": Failure("site: content", "no database")})
     report = Report(False, {"web": web})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import paramiko
 import pytest
@@ -61,24 +62,42 @@ def test_unknown_hosts_and_hosts_without_copies_are_wrong_usage(inventory: Inven
         assert caught.value.exit_code == 64
 
 
-def test_a_wrong_host_key_is_blamed_on_whoever_gave_it() -> None:
-    """A real handshake with a machine that shows a key of its own."""
+@pytest.fixture
+def machine() -> Iterator[ssh.Target]:
+    """A machine that shows a host key of its own, and lets nobody in."""
+    server_key = paramiko.RSAKey.generate(2048)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server_key = paramiko.RSAKey.generate(2048)
 
         def serve() -> None:
-            for _ in range(2):
-                transport = paramiko.Transport(listening.accept()[0])
-                transport.add_server_key(server_key)
-                # Whoever does not like the key may be gone before the handshake is over.
-                with contextlib.suppress(EOFError, paramiko.SSHException):
+            while True:
+                try:
+                    transport = paramiko.Transport(listening.accept()[0])
+                    transport.add_server_key(server_key)
+                    # Whoever does not like the key may be gone before the handshake is over.
                     transport.start_server(server=paramiko.ServerInterface())
+                except (EOFError, paramiko.SSHException):
+                    continue
+                except OSError:
+                    return
 
         threading.Thread(target=serve, daemon=True).start()
-        other = paramiko.RSAKey.generate(2048)
-        line = f"{other.get_name()} {other.get_base64()}"
-        target = ssh.Target("monts", "127.0.0.1", line, port=listening.getsockname()[1])
-        with pytest.raises(ssh.HostKeyError, match="than the inventory says"):
-            ssh.connect(target, timeout=60)
-        with pytest.raises(ssh.HostKeyError, match="than --host-key says: ssh-rsa"):
-            ssh.connect(replace(target, told_by="--host-key"), timeout=60)
+        line = f"{server_key.get_name()} {server_key.get_base64()}"
+        yield ssh.Target("monts", "127.0.0.1", line, port=listening.getsockname()[1])
+
+
+def test_a_wrong_host_key_is_blamed_on_whoever_gave_it(machine: ssh.Target) -> None:
+    other = paramiko.RSAKey.generate(2048)
+    target = replace(machine, host_key=f"{other.get_name()} {other.get_base64()}")
+    with pytest.raises(ssh.HostKeyError, match="than the inventory says"):
+        ssh.connect(target, timeout=60)
+    with pytest.raises(ssh.HostKeyError, match="than --host-key says: ssh-rsa"):
+        ssh.connect(replace(target, told_by="--host-key"), timeout=60)
+
+
+def test_somebody_without_a_key_is_told_so(
+    machine: ssh.Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with pytest.raises(ssh.RefusedKeyError, match=r"no private key here .* RELEVE_SSH_KEY=FILE$"):
+        ssh.connect(machine, timeout=60)
