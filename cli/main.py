@@ -39,6 +39,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 FAILED, USAGE, NOT_ALLOWED, INTERRUPTED = 1, 64, 77, 130
+_STOPPED = "releve: stopped by Ctrl-C. Run it again to go on: what is done already is found done"
 
 
 class Verbs(click.Group):
@@ -88,7 +89,7 @@ class Verbs(click.Group):
                 click.echo(message, err=True)
             sys.exit(code)
         except KeyboardInterrupt:
-            click.echo("releve: stopped by Ctrl-C", err=True)
+            click.echo(_STOPPED, err=True)
             sys.exit(INTERRUPTED)
         finally:
             gc.freeze()
@@ -102,7 +103,7 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code, ""
     if isinstance(error, click.Abort):
-        return INTERRUPTED, "releve: stopped by Ctrl-C"
+        return INTERRUPTED, _STOPPED
     if isinstance(error, click.UsageError):
         context = f"{error.ctx.get_usage()}\n" if error.ctx else ""
         hint = f"\nSee: {error.ctx.command_path} --help" if error.ctx else ""

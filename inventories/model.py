@@ -123,6 +123,8 @@ def clean_https_url(text: str) -> str:
         port = parts.port
     except ValueError:
         raise ValueError('write a full address, such as "https://forum.atelier.example"') from None
+    if parts.scheme == "http" and parts.hostname:
+        raise ValueError(f'write "https:{text[5:]}": services are served encrypted only')
     if parts.scheme != "https" or not parts.hostname:
         raise ValueError('write a full address, such as "https://forum.atelier.example"')
     if parts.username or parts.password or parts.query or parts.fragment:

@@ -81,6 +81,7 @@ def test_all_errors_at_once_each_with_its_line(tmp_path: Path) -> None:
         (("people", "secours", "keys"), ["age1" + "q" * 58], "cut off or changed"),
         (("services", "site", "url"), "https://atelier.example/../x", "a path of letters"),
         (("services", "site", "url"), "https://user:pw@atelier.example", "without a user"),
+        (("services", "site", "url"), "http://atelier.example", 'Write "https://atelier.example"'),
         (("services", "site", "host"), "montts", 'Did you mean "monts"?'),
         (("services", "site", "settings"), {"titel": "x"}, 'Did you mean "title"?'),
         (("services", "-rf"), {"role": "wordpress"}, "beginning with a letter"),
