@@ -126,8 +126,9 @@ class Resolver:
         views = [self._ask(server, name, kind, deadline) for kind in ("A", "AAAA")]
         found = [value for view in views for value in sorted(view.values)]
         if not found:
-            problem = next((v.problem for v in views if v.problem), "it has no address there")
-            raise Unreachable(f"DNS does not know {name}: {problem}")
+            if problem := next((v.problem for v in views if v.problem), ""):
+                raise Unreachable(f"DNS could not be asked for {name}: {problem}")
+            raise Unreachable(f"DNS does not know {name}: it has no address there")
         return found
 
     def views(self, name: str, kind: str, deadline: float) -> list[View]:
@@ -204,8 +205,9 @@ def _query(server: tuple[str, int] | None, name: str, kind: str, deadline: float
     except dns.resolver.NoResolverConfiguration:
         return View(label, problem="this machine has no resolver (/etc/resolv.conf)")
     except (dns.exception.DNSException, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return View(label, problem=f"{label} gives no answer ({first[:160]})")
+        from tools.dns import said
+
+        return View(label, problem=f"{label} gives no answer ({said(error)[:160]})")
     if answer.rrset is None:
         return View(label)
     return View(

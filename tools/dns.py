@@ -182,8 +182,12 @@ def fragment(differences: Iterable[Difference], ttl: int) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """What happened, in our words: those of the library are for programmers."""
+    if isinstance(error, dns.resolver.NoNameservers):
+        # Why each server did not answer; that there is no way to one says more than that.
+        tried = [why for _, _, _, why, _ in error.kwargs.get("errors", ())]
+        error = next((why for why in tried if isinstance(why, OSError)), error)
     if isinstance(error, OSError):
         return error.strerror or str(error)
     for kind, words in (
@@ -238,7 +242,7 @@ def _ask(server: Server, name: str, type_: str, timeout: float, recursive: bool)
         )
     except (OSError, dns.exception.DNSException) as error:
         raise DnsError(
-            f"The DNS server {server} gave no answer about {name} ({type_}): {_said(error)}"
+            f"The DNS server {server} gave no answer about {name} ({type_}): {said(error)}"
         ) from None
     if reply.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         code = dns.rcode.to_text(reply.rcode())
@@ -284,7 +288,7 @@ def authoritative(
     except (OSError, dns.exception.DNSException) as error:
         raise DnsError(
             f"The DNS servers in charge of {name} cannot be found (asked for its SOA and NS"
-            f"{tried}): {_said(error)}. Does this machine reach DNS, is the domain registered, and "
+            f"{tried}): {said(error)}. Does this machine reach DNS, is the domain registered, and "
             "does its registry name your DNS servers?"
         ) from None
     if not servers:
@@ -346,7 +350,7 @@ def update(
     except (OSError, dns.exception.DNSException) as error:
         raise DnsError(
             f"The DNS server {server} gave no answer to the update of {zone}: "
-            f"{_said(error)}. It may or may not have changed; try again"
+            f"{said(error)}. It may or may not have changed; try again"
         ) from None
     if reply.rcode() != dns.rcode.NOERROR:
         code = dns.rcode.to_text(reply.rcode())

@@ -8,6 +8,7 @@ every command has a deadline, after which the remote process is ended too.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import socket
@@ -367,9 +368,15 @@ def _connect(target: Target, timeout: float) -> Connection:
                 "yours: export RELEVE_SSH_KEY=FILE"
             ) from None
         raise SshError(
-            f"{target.name} ({target.address}, port {target.port}) cannot be reached: {error}"
+            f"{target.name} ({target.address}, port {target.port}) cannot be reached: {_why(error)}"
         ) from error
     return Connection(target, client)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENETUNREACH:
+        return "this machine has no way there. Is its own network up?"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def scan(address: str, port: int = 22, *, timeout: float = 10.0) -> str:
@@ -384,7 +391,7 @@ def scan(address: str, port: int = 22, *, timeout: float = 10.0) -> str:
             transport.start_client(timeout=timeout)
             key = transport.get_remote_server_key()
     except (OSError, EOFError, paramiko.SSHException) as error:
-        raise SshError(f"{address}, port {port}, cannot be reached: {error}") from error
+        raise SshError(f"{address}, port {port}, cannot be reached: {_why(error)}") from error
     return f"{key.get_name()} {key.get_base64()}"
 
 

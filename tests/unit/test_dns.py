@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 
 import pytest
-from dns.message import from_wire, make_response
+from dns.message import from_wire, make_query, make_response
 from dns.rdata import from_text
 from dns.rdtypes.ANY.TXT import TXT
+from dns.resolver import NoNameservers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,3 +102,11 @@ def test_who_is_in_charge_is_told_in_our_words_when_nobody_knows() -> None:
         assert "SOA RR" not in str(caught.value)
     with pytest.raises(dns.DnsError, match=r"tried 127.0.0.1.*: there was no answer in time\. "):
         dns.authoritative("atelier.example", resolver=dns.Server("127.0.0.1", 9), timeout=0.2)
+
+
+def test_no_way_to_a_server_is_said_as_such() -> None:
+    gone = OSError(errno.ENETUNREACH, "Network is unreachable")
+    request = make_query("atelier.example.", "A")
+    tried = [("192.0.2.1", False, 53, gone, None)]
+    assert dns.said(NoNameservers(request=request, errors=tried)) == ("Network is unreachable")
+    assert dns.said(NoNameservers(request=request, errors=[])).startswith("it was refused")

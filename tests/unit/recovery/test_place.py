@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -101,3 +102,12 @@ def test_somebody_without_a_key_is_told_so(
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     with pytest.raises(ssh.RefusedKeyError, match=r"no private key here .* RELEVE_SSH_KEY=FILE$"):
         ssh.connect(machine, timeout=60)
+
+
+def test_a_machine_without_a_network_says_so_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_way(*_: object, **__: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", no_way)
+    with pytest.raises(ssh.SshError, match=r"reached: this machine has no way there\. Is its own"):
+        ssh.connect(ssh.Target("monts", "192.0.2.1", None))
