@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 
 from .common import (
@@ -30,7 +29,7 @@ from .common import (
 from .contents import free_bytes, tally
 from .epoch import guard, mark_serving, refuse_when_fenced, verified
 from .lock import progress
-from .processes import Launched, attend, json_of, run, start, stop
+from .processes import Launched, json_of, run
 from .quiesce import Still
 from .release import parse as parse_release
 from .repository import (
@@ -241,59 +240,20 @@ def as_mirrored(mirrored: Mapping[str, str]) -> list[str]:
     return ["unshare", "--mount", "--", "sh", "-c", _AS_MIRRORED, "mirrored", *pairs, "--"]
 
 
-# Asked so, restic takes its lock along, which would keep a prune out for half an hour; older ones
-# do not at SIGTERM.
-ASKED = signal.SIGINT
-
-
-class Waiting:
-    """restic, started before there is anything to save: to open the repository takes it half a
-    second of a processor, and ways to its host, which pass while the run prepares. It reads all of
-    its lists of what to leave out before it looks at any file, and one of them is a pipe: it waits
-    for the end of that."""
-
-    LIST = "--exclude-file=/dev/stdin"
-
-    def __init__(self, argv: Sequence[str]) -> None:
-        reading, self._writing = os.pipe()
-        try:
-            self._process: subprocess.Popen[bytes] | None = _started(argv, reading)
-        except BaseException:
-            os.close(self._writing)
-            raise
-        finally:
-            os.close(reading)
-
-    def go(self) -> subprocess.Popen[bytes]:
-        """It may save now; who calls this sees it to its end."""
-        process, self._process = self._process, None
-        if process is None:
-            raise Failed("restic was sent away already")
-        os.close(self._writing)
-        return process
-
-    def close(self) -> None:
-        """End it if it still waits."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        stop(process, ASKED)
-        os.close(self._writing)
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-
-
-def _started(argv: Sequence[str], stdin: int | None = None) -> subprocess.Popen[bytes]:
-    given = subprocess.DEVNULL if stdin is None else stdin
-    return start(argv, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
 def _restic_backup(
-    at: Root, process: subprocess.Popen[bytes], still: Still, ask: int
-) -> tuple[dict[str, Any], list[str]]:
-    """See restic, which saves, to its end. Return its summary and the items it could not read.
-    `ask`: the signal that ends it. Raise Failed when no snapshot was made."""
+    at: Root,
+    source: Mapping[str, Any],
+    paths: Sequence[str],
+    extra: Sequence[str],
+    still: Still,
+    around: Mapping[str, Any] | None = None,
+    mirrored: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], list[str], int]:
+    """Save paths. Return restic's summary, the items it could not read, and its exit code.
+
+    `around` runs restic, with what it gathered added. `mirrored` is what stands for a path. Raise
+    Failed when no snapshot was made.
+    """
     summary: dict[str, Any] = {}
     unreadable: list[str] = []
     stalled = {"since": 0.0, "bytes": -1, "seen": -1}
@@ -324,6 +284,10 @@ def _restic_backup(
         if stalled["since"] and time.monotonic() - stalled["since"] > STALL_S:
             raise Failed("stalled")
 
+    argv = as_mirrored(mirrored or {})
+    argv += restic_argv(source, own_epoch(at), "backup", "--json", *extra, "--", *paths)
+    if around:
+        argv = [*around["argv"], "--", *argv]
     complaints = bytearray()
 
     def keep(raw: bytes) -> None:
@@ -332,8 +296,11 @@ def _restic_backup(
             del complaints[:-65536]
         line(raw)
 
+    # Asked so, restic takes its lock along, which would keep a prune out for half an hour; older
+    # ones do not at SIGTERM. What gathers on a YunoHost server ends restic by itself.
+    ask = signal.SIGTERM if around else signal.SIGINT
     try:
-        done = attend(process, "restic", timeout=24 * 3600, tick=tick, on_line=keep, ask=ask)
+        done = run(argv, timeout=24 * 3600, tick=tick, on_line=keep, ask=ask)
     except Failed as error:
         if str(error) != "stalled":
             raise
@@ -344,7 +311,7 @@ def _restic_backup(
         ) from None
     if done.code not in (0, 3) or not summary.get("snapshot_id"):
         restic_failed(done, "nothing was saved")
-    return summary, unreadable
+    return summary, unreadable, done.code
 
 
 def new_run_id(host: str) -> str:
@@ -380,30 +347,10 @@ def _backup(
         "system": parse_release(read_text(at.os_release)),
         "snapshot": None,
     }
-    around = plan.get("around")
-    extra = [
-        f"--host={plan['host']}",
-        f"--tag=run={run_id}",
-        f"--tag=epoch={receipt['epoch']}",
-        *(f"--tag=service={p.name}" for p in parts if not p.name.startswith("_")),
-        *(f"--exclude={e}" for part in parts for e in part.plan.get("excludes", ())),
-    ]
-
-    def every() -> list[str]:
-        # The order and the names are always the same: restic finds the last run by them and does
-        # not read unchanged files again.
-        paths = {p for part in parts for p in part.plan["paths"] if os.path.lexists(p)}
-        return [*sorted(paths), at.v("stage")]
-
-    def saving(paths: Sequence[str], mirrored: Mapping[str, str], *more: str) -> list[str]:
-        words = ("backup", "--json", *extra, *more, "--", *paths)
-        return [*as_mirrored(mirrored), *restic_argv(source, receipt["epoch"], *words)]
-
     error: Failed | None = None
-    waiting: Waiting | None = None
     try:
         _clear_stage(at, {p.name for p in parts})
-        paths, mirrored = every(), _mirrors(parts)
+        around = plan.get("around")
         if around:
             # First of all: it waits until the platform is free, and nothing stands still for that.
             progress(at, "backup", "wait")
@@ -411,8 +358,6 @@ def _backup(
                 os.unlink(around["results"])
             held = {"do": around["before"], "undo": around["after"], "at_most": 48 * 3600}
             still.hold("_around", 0, held)
-        elif all(os.path.isdir(copy) for copy in mirrored.values()):
-            waiting = Waiting(saving(paths, mirrored, Waiting.LIST))
         for part in parts:
             progress(at, "backup", "prepare", service=part.name)
             _prepare(at, part, run_id, still)
@@ -426,18 +371,20 @@ def _backup(
 
         receipt["manifest"] = hashlib.sha256(data).hexdigest()
         write(at.v("stage", "manifest.json"), data, sync=False)  # every run makes it anew
+        paths = [p for part in parts for p in part.plan["paths"] if os.path.lexists(p)]
+        extra = [
+            f"--host={plan['host']}",
+            f"--tag=run={run_id}",
+            f"--tag=epoch={receipt['epoch']}",
+            *(f"--tag=service={p.name}" for p in parts if not p.name.startswith("_")),
+            *(f"--exclude={e}" for part in parts for e in part.plan.get("excludes", ())),
+        ]
         progress(at, "backup", "copy")
-        made = {k: v for part in parts for k, v in part.mirrored.items()}
-        if waiting and (paths, mirrored) == (every(), made):
-            process = waiting.go()
-        else:
-            if waiting:
-                waiting.close()
-            argv = saving(every(), made)
-            process = _started([*around["argv"], "--", *argv] if around else argv)
-        # What gathers on a YunoHost server ends restic by itself.
-        ask = signal.SIGTERM if around else ASKED
-        summary, unreadable = _restic_backup(at, process, still, ask)
+        # The order and the names are always the same: restic finds the last run by them and
+        # does not read unchanged files again.
+        every = [*sorted(set(paths)), at.v("stage")]
+        mirrored = {k: v for part in parts for k, v in part.mirrored.items()}
+        summary, unreadable, _ = _restic_backup(at, source, every, extra, still, around, mirrored)
         receipt["snapshot"] = summary["snapshot_id"]
         receipt["bytes"] = summary.get("total_bytes_processed")
         receipt["bytes_added"] = summary.get("data_added")
@@ -450,8 +397,6 @@ def _backup(
     except Failed as problem:
         error = problem
     finally:
-        if waiting:
-            waiting.close()
         stuck = still.release()
     for text in stuck:
         say(text)
@@ -509,11 +454,6 @@ def _why(at: Root, plan: Mapping[str, Any], source: Mapping[str, Any], error: Fa
         with contextlib.suppress(Failed):
             guard(at, plan)
     return Failed(text) if not isinstance(error, Busy) else error
-
-
-def _mirrors(parts: Sequence[Part]) -> dict[str, str]:
-    """What will be saved in the stead of which path, if all mirrors can be made."""
-    return {m["path"]: m["copy"] for part in parts for m in part.plan.get("mirrors", ())}
 
 
 def _clear_stage(at: Root, wanted: set[str]) -> None:

@@ -96,8 +96,11 @@ def run(
     timeout: float = 600.0,
     tick: Callable[[], None] | None = None,
     on_line: Callable[[bytes], None] | None = None,
+    ask: int = signal.SIGTERM,
 ) -> Done:
-    """Run a program to its end; `tick` and `on_line` as for `attend`."""
+    """Run a program to its end. `tick` is called about twice a second and may raise: the program
+    is ended then, at first by the signal `ask`. `on_line` gets each line of stdout and of stderr
+    as it comes."""
     memory = None
     if give is not None:
         memory = os.memfd_create("give")
@@ -114,22 +117,6 @@ def run(
     finally:
         if memory is not None:
             os.close(memory)
-    return attend(process, argv[0], timeout=timeout, tick=tick, on_line=on_line)
-
-
-def attend(
-    process: subprocess.Popen[bytes],
-    name: str,
-    *,
-    timeout: float,
-    tick: Callable[[], None] | None = None,
-    on_line: Callable[[bytes], None] | None = None,
-    ask: int = signal.SIGTERM,
-) -> Done:
-    """Read what a program that was started writes into its pipes, until its end. `tick` is called
-    about twice a second and may raise: the program is ended then, at first by the signal `ask`.
-    `on_line` gets each line of stdout and of stderr as it comes. Raise Failed, naming it, when it
-    does not end."""
     kept: dict[int, bytearray] = {}
     deadline = time.monotonic() + timeout
     with selectors.DefaultSelector() as waiting:
@@ -159,7 +146,7 @@ def attend(
                 if tick:
                     tick()
                 if time.monotonic() > deadline:
-                    raise Failed(f"{name} gave no end within {timeout:.0f} s and was stopped")
+                    raise Failed(f"{argv[0]} gave no end within {timeout:.0f} s and was stopped")
             while not _ends(process, 0.5):
                 if tick:
                     tick()

@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -157,43 +156,6 @@ def test_a_copy_that_is_stopped_takes_its_lock_along(site: Site) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 143
     assert files(site, "locks") == set()
-
-
-def test_restic_waits_until_all_is_ready_and_ends_with_the_run(site: Site) -> None:
-    folder = site.service("forum") / "files"
-    ready = site.base / "ready"
-    script = 'until [ -e "$1" ]; do sleep 0.1; done; echo late'
-    slow = {"name": "slow", "save": ["sh", "-c", script, "slow", str(ready)], "load": ["cat"]}
-    site.plan["services"]["forum"]["dumps"] = [slow]
-    site.agent("init")
-    # Broken off in whatever way, it saves nothing.
-    for sign in (signal.SIGKILL, signal.SIGTERM):
-        process = site.start("backup")
-        wait_for(lambda: bool(files(site, "locks")))
-        time.sleep(1)  # (restic looks once more whether others came at the same moment)
-        process.send_signal(sign)
-        process.communicate(timeout=60)
-        assert snapshots(site) == []
-        wait_for(lambda: not running(site))
-        assert (sign == signal.SIGKILL) == bool(files(site, "locks"))
-        for lock in files(site, "locks"):
-            (site.repository / "locks" / lock).unlink()
-    process = site.start("backup")
-    wait_for(lambda: bool(files(site, "locks")))
-    # The repository is open, and nothing was looked at yet.
-    (folder / "page").write_text("written meanwhile")
-    ready.touch()
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    assert len(snapshots(site)) == 1
-    (folder / "page").unlink()
-    site.agent("restore", "--service=forum", "--replace", "--no-snapshot")
-    assert (folder / "page").read_text() == "written meanwhile"
-
-
-def running(site: Site) -> bool:
-    """Whether a restic of this test's is there."""
-    return subprocess.run(["pgrep", "-f", f"restic .*{site.base}"], check=False).returncode == 0
 
 
 def test_a_prune_and_a_copy_keep_out_of_each_others_way(site: Site) -> None:
