@@ -832,13 +832,15 @@ def saved(post: Post) -> dict[str, Any]:
         data = os.urandom(22_000_000)
         heavy.add_attachment(data, "application", "octet-stream", filename="été.bin")
         smtp.sendmail(ALICE, [PERSON], heavy.as_bytes())
-    # Held are some of the many, and no other: both have been put off when they come.
+    # Held are some of the many, and no other; what is under way cannot be held.
     post.sh(
-        'ids() { postqueue -j | sed -n "s/.*\\"queue_id\\": \\"\\([^\\"]*\\).*/\\1/p" | sort; }; '
-        'until [ "$(postqueue -j | grep -c deferred)" = 2 ]; do sleep 0.2; done; '
-        "ids >/run/before; "
+        'new() { postqueue -j | grep "\\"queue_name\\": \\"deferred\\"" | '
+        'sed "s/.*\\"queue_id\\": \\"\\([^\\"]*\\).*/\\1/" | sort | comm -13 /run/before -; }; '
+        'wait_for() { until [ "$(new | wc -l)" -ge "$1" ]; do sleep 0.2; done; }; '
+        ": >/run/before; wait_for 2; new >/run/first; mv /run/first /run/before; "
         'smtp-source -m "$1" -s 4 -f "$2" -t "$3" -S "en nombre" -l 2000 127.0.0.1:25; '
-        'ids | comm -13 /run/before - | tail -n "$4" | postsuper -h -',
+        'wait_for "$4"; new | tail -n "$4" | postsuper -h -; '
+        '[ "$(postqueue -j | grep -c "\\"queue_name\\": \\"hold\\"")" = "$4" ]',
         *(str(QUEUED), ALICE, PERSON, str(ON_HOLD)),
     )
     post.voisin.pour(BOB)
