@@ -27,19 +27,26 @@ def new_name() -> str:
     return f"test-{os.getpid()}-{next(_numbers)}"
 
 
-# Modules that boot hosts of their own; all others visit the house.
-_BY_THEMSELVES = {"test_backup", "test_lab", "test_mail", "test_story", "test_yunohost"}
+# What shares hosts stays in one test process. What takes longest begins first: the house takes long
+# to deploy, and there are two of it, for there is as much to lose in it as all else together.
+_HOUSE = ("test_checks", "test_deploy", "test_services")
+_LONGEST_FIRST = ("test_recovery", *_HOUSE, "test_mail", "test_story", "test_backup")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def turn(item: pytest.Item) -> int:
+        name = item.path.stem if item.path.parent.name == "lab" else ""
+        return _LONGEST_FIRST.index(name) if name in _LONGEST_FIRST else len(_LONGEST_FIRST)
+
+    items.sort(key=turn)
 
 
 class _ByHosts(LoadScopeScheduling):
-    """What shares hosts runs in one test process: the house, which takes long to deploy, in one;
-    in the others one module after the other of those that boot hosts of their own or none."""
+    """Test processes share the work, one group of modules after the other in each."""
 
     def _split_scope(self, nodeid: str) -> str:
         module = Path(nodeid.partition("::")[0])
-        if module.parent.name != "lab" or module.stem in _BY_THEMSELVES:
-            return str(module)
-        return "house"
+        return "house" if module.stem in _HOUSE else str(module)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -83,9 +90,6 @@ def new_file(tmp_path: Path, _sweep: None) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def _house(_sweep: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     lab = Lab(new_name())
-    # What is tested there takes longest: others wait for it, not it for them.
-    with contextlib.suppress(PermissionError):
-        os.nice(-5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RELEVE_SSH_KEY", str(lab.key_file))
         patch.setenv("RELEVE_IDENTITY", str(lab.key_file))
