@@ -41,12 +41,12 @@ class Opened:
             return restic.run(argv, timeout=timeout)
         except restic.ResticError as error:
             if "wrong password" not in str(error).lower() or self.host_password_file is None:
-                raise self._explained(error) from None
+                raise explained(self.host, self.keeper, error) from None
         self._add_recovery_key()
         try:
             return restic.run(argv, timeout=timeout)
         except restic.ResticError as error:
-            raise self._explained(error) from None
+            raise explained(self.host, self.keeper, error) from None
 
     def _add_recovery_key(self) -> None:
         """The operators' key is not there yet: add it, with the host's own, which is in the
@@ -58,43 +58,46 @@ class Opened:
         try:
             restic.run(argv, timeout=600)
         except restic.ResticError as error:
-            raise self._explained(error) from None
+            raise explained(self.host, self.keeper, error) from None
 
     def snapshots(self) -> tuple[restic.Snapshot, ...]:
         """Every snapshot, oldest first."""
         return restic.parse_snapshots(self.run("snapshots", "--json", "--no-lock"))
 
-    def _explained(self, error: restic.ResticError) -> BackupError:
-        text = f"the repository of {self.host}: {error}"
-        low = text.lower()
-        if "already locked" in low:
-            return BusyError(
-                f"{text}. A backup or a prune is at work on it: wait until it has ended."
-            )
-        if "verification failed" in low and "host key" in low:
-            return UnreachableError(
-                f"{text}. The repository host showed another key than the inventory says; nothing "
-                "was sent."
-            )
-        signs = (
-            "ssh:",
-            "permission denied (",
-            "connection closed",
-            "unexpected eof",
-            "broken pipe",
+
+def explained(host: str, keeper: str, error: restic.ResticError) -> BackupError:
+    """What restic complained about the copies of `host`, which `keeper` keeps, so that a person
+    knows what to do: a BusyError, an UnreachableError or a plain BackupError."""
+    text = f"the repository of {host}: {error}"
+    low = text.lower()
+    if "already locked" in low:
+        return BusyError(f"{text}. A backup or a prune is at work on it: wait until it has ended.")
+    if "verification failed" in low and "host key" in low:
+        return UnreachableError(
+            f"{text}. The repository host showed another key than the inventory says; nothing "
+            "was sent."
         )
-        if any(sign in low for sign in signs):
-            return UnreachableError(
-                f"{self.keeper}, which keeps the copies of {self.host}, cannot be reached, or hung "
-                f"up: {error}. The copies stay as they are. Is it switched on, and does your key "
-                "open it? Then run this again."
-            )
-        if "wrong password" in low:
-            return BackupError(
-                f"{text}. The recovery password in the secrets does not open it: was the "
-                "repository made with other secrets?"
-            )
-        return BackupError(text)
+    signs = (
+        "ssh:",
+        "permission denied (",
+        "connection closed",
+        "unexpected eof",
+        "broken pipe",
+        # "unexpected EOF" or "context canceled" follows: restic's own threads race here.
+        "error talking http to rclone",
+    )
+    if any(sign in low for sign in signs):
+        return UnreachableError(
+            f"{keeper}, which keeps the copies of {host}, cannot be reached, or hung "
+            f"up: {error}. The copies stay as they are. Is it switched on, and does your key "
+            "open it? Then run this again."
+        )
+    if "wrong password" in low:
+        return BackupError(
+            f"{text}. The recovery password in the secrets does not open it: was the "
+            "repository made with other secrets?"
+        )
+    return BackupError(text)
 
 
 def folder(repository: Repository) -> str:

@@ -115,6 +115,8 @@ def explain(text: str, exit_code: int) -> str:
     for marker in (
         *("Permission denied", "verification failed", "no space left", "read-only file"),
         *("already locked", "does not match", "does not exist", "invalid data returned"),
+        # What ssh said; restic's own last line is about HTTP then.
+        "ssh: ",
     ):
         for line in lines:
             if marker.lower() in line.lower():
