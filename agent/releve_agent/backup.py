@@ -50,7 +50,7 @@ from .repository import (
 
 TYPE_CHECKING = False  # typing's own would have it loaded
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
 
@@ -123,35 +123,53 @@ def _ask(part: Part, what: str, launched: Launched | None = None) -> dict[str, A
     return found
 
 
-def _dump(at: Root, part: Part, dump: Mapping[str, Any], still: Still) -> None:
-    """One database into its file. The file of an earlier run never stands in for a failed one."""
-    folder = at.v("stage", part.name)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    path = f"{folder}/{dump['name']}"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            done = run(dump["save"], stdout=file, timeout=6 * 3600, tick=still.watch)
+class Dump:
+    """One database on its way into its file. The file of an earlier run never stands in for a
+    failed one. It need not be on the disk: each run makes it anew."""
+
+    def __init__(self, at: Root, part: Part, dump: Mapping[str, Any]) -> None:
+        self.name, self.folder = dump["name"], at.v("stage", part.name)
+        self.path = f"{self.folder}/{self.name}"
+        self.whole = False
+        with self._explained():
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                try:
+                    self.launched = Launched(dump["save"], stdout=file)
+                except BaseException:
+                    os.unlink(self.path)
+                    raise
+
+    def end(self, still: Still) -> dict[str, Any]:
+        """Wait for it; return what the manifest says of it. Raise Failed."""
+        with self._explained():
+            done = self.launched.ended(6 * 3600, still.watch)
             if done.code != 0:
-                why = full_here(done.err.decode(errors="replace"), folder) or done.said()
-                raise Failed(f"its database {dump['name']} could not be saved: {why}")
-            file.flush()
-            os.fsync(file.fileno())
-        part.manifest["dumps"][dump["name"]] = {
-            "sha256": file_sha256(path),
-            "bytes": os.path.getsize(path),
-        }
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        if isinstance(error, OSError):
+                why = full_here(done.err.decode(errors="replace"), self.folder) or done.said()
+                raise Failed(f"its database {self.name} could not be saved: {why}")
+            told = {"sha256": file_sha256(self.path), "bytes": os.path.getsize(self.path)}
+        self.whole = True
+        return told
+
+    def close(self) -> None:
+        """Nothing of it runs on, and nothing of it stays unless it ended well."""
+        self.launched.close()
+        if not self.whole:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
             raise Failed(
-                f"its database {dump['name']} could not be saved: {error.strerror} ({folder} has "
-                f"{human(free_bytes(folder))} free)"
+                f"its database {self.name} could not be saved: {error.strerror} ({self.folder} "
+                f"has {human(free_bytes(self.folder))} free)"
             ) from None
-        raise
 
 
 def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:
@@ -179,8 +197,15 @@ def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:
             still.hold(part.name, number, quiesce)
 
     def dumps() -> None:
-        for dump in part.plan.get("dumps", ()):
-            _dump(at, part, dump, still)
+        # All at once: what a small one takes is the start of its program.
+        begun: list[Dump] = []
+        try:
+            begun.extend(Dump(at, part, dump) for dump in part.plan.get("dumps", ()))
+            for dump in begun:
+                part.manifest["dumps"][dump.name] = dump.end(still)
+        finally:
+            for dump in begun:
+                dump.close()
 
     def mirrors() -> None:
         for mirror in part.plan["mirrors"]:

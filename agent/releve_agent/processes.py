@@ -162,22 +162,30 @@ def run(
 
 
 class Launched:
-    """A program that runs while we do something else; what it prints is kept in memory."""
+    """A program that runs while we do something else; what it prints is kept in memory, or goes
+    into the file `stdout`."""
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    def __init__(self, argv: Sequence[str], stdout: Any = None) -> None:
         self.argv = argv
         self.streams = [os.memfd_create(name) for name in ("out", "err")]
         try:
-            self.process = start(argv, stdout=self.streams[0], stderr=self.streams[1])
+            self.process = start(argv, stdout=stdout or self.streams[0], stderr=self.streams[1])
         except BaseException:
             self.close()
             raise
 
-    def ended(self, timeout: float = 600.0) -> Done:
-        """Wait for its end. Raise Failed when that does not come."""
+    def ended(self, timeout: float = 600.0, tick: Callable[[], None] | None = None) -> Done:
+        """Wait for its end; `tick` is called about twice a second meanwhile and may raise: the
+        program is ended then. Raise Failed when the end does not come."""
+        deadline = time.monotonic() + timeout
         try:
-            if not _ends(self.process, timeout):
-                raise Failed(f"{self.argv[0]} gave no end within {timeout:.0f} s and was stopped")
+            while not _ends(self.process, min(timeout, 0.5) if tick else timeout):
+                if tick:
+                    tick()
+                if time.monotonic() >= deadline:
+                    raise Failed(
+                        f"{self.argv[0]} gave no end within {timeout:.0f} s and was stopped"
+                    )
             texts = []
             for stream in self.streams:
                 os.lseek(stream, 0, os.SEEK_SET)
@@ -191,9 +199,8 @@ class Launched:
         """End it if it still runs."""
         if hasattr(self, "process"):
             stop(self.process)
-        for stream in self.streams:
-            with contextlib.suppress(OSError):
-                os.close(stream)
+        while self.streams:
+            os.close(self.streams.pop())
 
 
 def json_of(

@@ -90,6 +90,34 @@ def test_a_dump_that_fails_never_leaves_an_older_one_in_its_place(site: Site) ->
     assert not (site.var / "stage" / "forum" / "lines").exists()
 
 
+def test_databases_of_a_service_are_saved_at_once(site: Site) -> None:
+    site.service("forum")
+    wait = 'touch "$1"; until [ -e "$2" ]; do sleep 0.01; done; echo whole'
+    site.plan["services"]["forum"]["dumps"] = [
+        {
+            "name": name,
+            "save": ["timeout", "10", "sh", "-c", wait, "save", f"{site.base}/{name}", other],
+            "load": ["true"],
+        }
+        for name, other in (("one", f"{site.base}/two"), ("two", f"{site.base}/one"))
+    ]
+    site.agent("init")
+    site.agent("backup")
+    # One that fails, or cannot even be started, is told, and nothing of it stays.
+    site.plan["services"]["forum"]["dumps"] = [
+        {"name": "half", "save": ["sh", "-c", "echo half; exit 1"], "load": ["true"]},
+        {"name": "well", "save": ["sh", "-c", "sleep 0.3; echo whole"], "load": ["true"]},
+    ]
+    receipt = site.agent("backup", code=1)
+    (error,) = receipt["services"]["forum"]["errors"]
+    assert "half could not be saved" in error
+    site.plan["services"]["forum"]["dumps"][0]["save"] = ["no-such-program"]
+    receipt = site.agent("backup", code=1)
+    (error,) = receipt["services"]["forum"]["errors"]
+    assert "no-such-program cannot be started" in error
+    assert not list((site.var / "stage" / "forum").glob("half"))
+
+
 def test_what_was_held_still_serves_again_after_kill_9(site: Site) -> None:
     flag = site.base / "maintenance"
     folder = site.service(
