@@ -40,15 +40,12 @@ import json
 import os
 import pwd
 import re
-import shutil
-import sqlite3
 import stat
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # typing's own would have it loaded
 
 
 class Later:
@@ -68,16 +65,22 @@ if TYPE_CHECKING:
     import imaplib
     import ipaddress
     import secrets
+    import shutil
     import smtplib
     import socket
+    import sqlite3
     import ssl
+    import subprocess
     import tarfile
     import tempfile
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import IO, Any
 else:
     ctypes, headers, imaplib = Later("ctypes"), Later("email.header"), Later("imaplib")
     ipaddress = Later("ipaddress")
-    secrets, smtplib, socket = Later("secrets"), Later("smtplib"), Later("socket")
-    ssl, tarfile, tempfile = Later("ssl"), Later("tarfile"), Later("tempfile")
+    secrets, shutil, smtplib = Later("secrets"), Later("shutil"), Later("smtplib")
+    socket, sqlite3, ssl = Later("socket"), Later("sqlite3"), Later("ssl")
+    subprocess, tarfile, tempfile = Later("subprocess"), Later("tarfile"), Later("tempfile")
 
 FACTS = Path("/etc/releve/mail.json")
 PROBE = Path("/etc/releve/mail-probe")

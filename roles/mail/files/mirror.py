@@ -21,10 +21,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import sys
-from collections.abc import Iterator
+
+TYPE_CHECKING = False  # typing's own would have it loaded
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Where Maildir keeps mails, in the order in which they move: one that is read is missed in neither.
 MAILS = ("new", "cur")
@@ -164,6 +166,8 @@ class Mirror:
             there = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
         for name, is_folder in there.items():
             if is_folder and name not in folders:
+                import shutil
+
                 shutil.rmtree(name, dir_fd=copy)
             elif not is_folder and not mails_here and name not in files:
                 os.unlink(name, dir_fd=copy)
@@ -270,7 +274,7 @@ def copy_whole(name: str, new: str, live: int, copy: int) -> os.stat_result:
             file.seek(0)
             made = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=copy)
             with os.fdopen(made, "wb") as target:
-                shutil.copyfileobj(file, target)
+                target.write(file.read())
             if what(os.fstat(source)) == what(about):
                 break
     return about
