@@ -130,6 +130,7 @@ class Shell:
             done = f"c=$?; printf '%s%s\\n' {mark}''E $c; printf '%s\\n' {mark}''E >&2\n"
             channel.sendall((both + command + "\n" + done).encode())
             out, err = _Stream(begin, end), _Stream(begin, end)
+            last = time.monotonic()
             while True:
                 self._ready.clear()
                 busy = False
@@ -143,6 +144,7 @@ class Shell:
                     if out.tail is not None and err.tail is not None:
                         self._spoke = True
                         return Result(int(out.tail), out.body, err.body)
+                    last = time.monotonic()
                     continue
                 if channel.closed or channel.eof_received:
                     said = (
@@ -162,9 +164,11 @@ class Shell:
                 if time.monotonic() > deadline:
                     self.close_quietly()
                     raise SshError(f"{name}: no answer in time; the session was closed")
-                # The wait is short because two streams share one event: paramiko clears it when
-                # one of them has been read to its end.
-                self._ready.wait(0.02)
+                # Not for long, because two streams share one event: paramiko clears it when one
+                # of them has been read to its end. What was silent for long may be told later:
+                # looking costs a processor, and a deploy waits for many hosts.
+                silent = time.monotonic() - last
+                self._ready.wait(min(0.2, 0.02 + silent / 20))
         except (OSError, EOFError, paramiko.SSHException) as error:
             self.close_quietly()
             raise SshError(f"{name}: the session was lost: {error}") from error

@@ -42,6 +42,10 @@ class HostKeyError(SshError):
     """The host showed another key than the one it is known by, or none is known."""
 
 
+class NotBegunError(SshError):
+    """A command was never sent: the session had been lost before."""
+
+
 class CommandError(SshError):
     """A command ended with another code than 0. `result` holds what it said."""
 
@@ -184,11 +188,16 @@ class Connection:
         return f"{key.get_name()} {key.get_base64()}" if key is not None else None
 
     def open_channel(self) -> paramiko.Channel:
-        """A new channel of this session. Raise SshError when the session is gone."""
+        """A new channel of this session. Raise NotBegunError when the session is gone."""
+        import paramiko
+
         transport = self._client.get_transport()
         if transport is None:
-            raise SshError(f"{self.target.name}: the session is closed")
-        return transport.open_session(timeout=15)
+            raise NotBegunError(f"{self.target.name}: the session is closed")
+        try:
+            return transport.open_session(timeout=15)
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise NotBegunError(f"{self.target.name}: the session was lost: {error}") from error
 
     def _exec(
         self, line: str, argv: Sequence[str], stdin: bytes, timeout: float, check: bool
@@ -206,7 +215,7 @@ class Connection:
                 channel.settimeout(0.0)
                 if not stdin:
                     channel.shutdown_write()
-                quiet_since = time.monotonic()
+                quiet_since = last = time.monotonic()
                 while True:
                     # Asked before reading: what arrived ahead of it is then read below. The exit
                     # code may overtake output, so the end of output is waited for too; but not
@@ -237,10 +246,15 @@ class Connection:
                         raise SshError(
                             f"{self.target.name}: {argv[0]} gave no answer in {timeout:.0f} s"
                         )
-                    if not busy and ended:
+                    if busy:
+                        last = time.monotonic()
+                    elif ended:
                         time.sleep(0.002)
-                    elif not busy:
-                        channel.status_event.wait(0.005)
+                    else:
+                        # Its end is told at once. For output, what was silent for long is looked
+                        # at less often: looking costs a processor, and here wait many.
+                        silent = time.monotonic() - last
+                        channel.status_event.wait(min(0.1, 0.005 + silent / 20))
                 if not channel.exit_status_ready():
                     raise SshError(f"{self.target.name}: the session was lost during {argv[0]}")
                 code = channel.recv_exit_status()
