@@ -67,17 +67,21 @@ class Machine:
     def wait(self, address: str, seconds: float = 60.0) -> None:
         """Wait until it accepts SSH sessions. Raise LabError with its last words."""
         deadline = time.monotonic() + seconds
-        seen = time.monotonic()
+        seen = looked = time.monotonic()
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection((address, 22), 1.0) as s:
                 s.settimeout(2.0)
                 if s.recv(4) == b"SSH-":
                     return
-            # A process has no arguments for a moment while it becomes another program.
-            if self.running():
-                seen = time.monotonic()
-            elif time.monotonic() - seen > _GONE_S:
-                break
+            # A process has no arguments for a moment while it becomes another program. To look
+            # through all processes takes a while: not at each turn.
+            now = time.monotonic()
+            if now - looked > _GONE_S / 8:
+                looked = now
+                if self.running():
+                    seen = now
+                elif now - seen > _GONE_S:
+                    break
             time.sleep(0.05)
         state = "ended while booting"
         if self.running():

@@ -71,6 +71,8 @@ class Lab:
         self._say = progress or (lambda _: None)
         self._authority = keys.Authority(self.folder)
         self._saving = threading.Lock()
+        self._calling = threading.Lock()
+        self._sessions: dict[str, ssh.Connection] = {}
 
     # --- up and down ------------------------------------------------------------------------
 
@@ -349,9 +351,28 @@ class Lab:
         timeout: float = 60.0,
         check: bool = True,
     ) -> ssh.Result:
-        """Run a program on a host as root. Raise SshError or, with `check`, CommandError."""
-        with ssh.session(self.target(host_id)) as session:
+        """Run a program on a host as root. Raise SshError or, with `check`, CommandError.
+
+        The session stays open for the next one: a login costs more than most programs.
+        """
+        session = self._session(host_id)
+        try:
             return session.run(argv, stdin=stdin, timeout=timeout, check=check)
+        except ssh.NotBegunError:
+            session = self._session(host_id, instead_of=session)
+            return session.run(argv, stdin=stdin, timeout=timeout, check=check)
+
+    def _session(self, host_id: str, instead_of: ssh.Connection | None = None) -> ssh.Connection:
+        with self._calling:
+            known = self._sessions.get(host_id)
+            if known is None or known is instead_of:
+                known = self._sessions[host_id] = ssh.connect(self.target(host_id))
+            return known
+
+    def _hang_up(self, names: Sequence[str]) -> None:
+        for name in names:
+            if session := self._sessions.pop(name, None):
+                session.close()
 
     @property
     def dns_server(self) -> dns.Server:
@@ -528,6 +549,7 @@ class Lab:
             self._machine(current, name).collect_packages(self._pool)
 
         off = [n for n in names if not self._machine(current, n).running()]
+        self._hang_up(off)
         for name in off:
             self._machine(current, name).pull_plug()
             current.hosts[name].cut, current.hosts[name].loss = False, 0.0
@@ -657,8 +679,7 @@ class Lab:
         replace_file(self.ca_file, bundle, mode=0o644)
 
     def _in_inet(self, script: str) -> None:
-        with ssh.session(self.target(_INET)) as session:
-            session.run(("sh", "-euc", script))
+        self.run(_INET, ("sh", "-euc", script))
 
     def _publish_hosts(self, current: state.LabState, names: Sequence[str]) -> None:
         """Give hosts a name under lab.internal, and their addresses that name."""
