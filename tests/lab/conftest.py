@@ -27,8 +27,8 @@ def new_name() -> str:
     return f"test-{os.getpid()}-{next(_numbers)}"
 
 
-# What shares hosts stays in one test process. What takes longest begins first: the house takes long
-# to deploy, and there are two of it, for there is as much to lose in it as all else together.
+# What shares hosts stays in one test process. What takes longest begins first; the tests of
+# recovery have a house of their own, for they take as long as all others of the house together.
 _HOUSE = ("test_checks", "test_deploy", "test_services")
 _LONGEST_FIRST = ("test_recovery", *_HOUSE, "test_mail", "test_story", "test_backup")
 
@@ -87,16 +87,23 @@ def new_file(tmp_path: Path, _sweep: None) -> Iterator[Path]:
     Lab(lab_name(file)).down()
 
 
-@pytest.fixture(scope="session")
-def _house(_sweep: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+@contextlib.contextmanager
+def deployed(folder: Path, also: str = "") -> Iterator[House]:
+    """A house with `also` in its inventory; its lab is taken down afterwards."""
     lab = Lab(new_name())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RELEVE_SSH_KEY", str(lab.key_file))
         patch.setenv("RELEVE_IDENTITY", str(lab.key_file))
         try:
-            yield House(lab, tmp_path_factory.mktemp("house"))
+            yield House(lab, folder, also)
         finally:
             lab.down()
+
+
+@pytest.fixture(scope="session")
+def _house(_sweep: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with deployed(tmp_path_factory.mktemp("house")) as house:
+        yield house
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,8 @@ TITLE = """Le blog d'à côté "$(id)" `id` \\ <b>"""
 MINUTES = "Compte rendu : é ✓ $(id)"
 
 # Beside what `make drill` uses (monts with a site and a pad, coffre, vigie): a second site on
-# monts with a title that no shell may touch, a host with the next Debian that serves yet another
-# one and was never saved, and somebody to tell.
+# monts with a title that no shell may touch, a host with the next Debian that was never saved, and
+# somebody to tell.
 MORE = """
 [services.blog]
 role = "wordpress"
@@ -55,16 +55,19 @@ provider = "Hébergeur du premier site"
 datacenter = "GRA"
 repository = "coffre"
 
-[services.journal]
-role = "wordpress"
-host = "rivage"
-url = "https://journal.atelier.example"
-
 [alerts.equipe]
 url = "secret:alert.equipe"
 
 [watch]
 ping = "secret:watch.ping"
+"""
+
+# What that host serves where a test has a use for it.
+JOURNAL = """
+[services.journal]
+role = "wordpress"
+host = "rivage"
+url = "https://journal.atelier.example"
 """
 
 
@@ -107,19 +110,20 @@ def found_marks(proved: dict[str, Any], service: str) -> set[str]:
 
 
 class House:
-    """One lab, deployed and frozen. `reset` brings back the moment it was frozen. What the
-    watch tells and whom it lets know that it lives ends up in `heard`.
+    """One lab, deployed and frozen; `also` is added to its inventory. `reset` brings back the
+    moment it was frozen. What the watch tells and whom it lets know that it lives ends up in
+    `heard`.
 
     RELEVE_SSH_KEY and RELEVE_IDENTITY name the lab's key already.
     """
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(self, lab: Lab, folder: Path, also: str = "") -> None:
         self.lab, self.file = lab, lab.inventory_file
         self.dirty = False
         began = time.monotonic()
         given = folder / "house.toml"
         more = MORE.replace("TITLE", quote(TITLE))
-        given.write_text((REPO / "inventories/lab.toml").read_text() + more)
+        given.write_text((REPO / "inventories/lab.toml").read_text() + more + also)
         lab.up(roles.load(given), ("rivage",), release="trixie")
         vigie = lab.up(roles.load(given)).hosts["vigie"].address
         # This machine's own address in the lab's network.

@@ -360,10 +360,11 @@ def test_a_service_that_fails_leaves_its_neighbours_and_the_copies_alone(house: 
 
 @pytest.fixture(scope="module")
 def newcomer(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One more host, blank, with a site; the inventory in which it stands. Its first deploy was
-    killed in the middle."""
+    """One more host, blank, with the next Debian and a site; the inventory in which it stands. Its
+    first deploy was killed in the middle."""
     file = house.copy(tmp_path_factory.mktemp("newcomer") / "newcomer.toml")
-    blank = house.lab.blank("neuf", datacenter="PAR").model_copy(update={"repository": "coffre"})
+    blank = house.lab.blank("neuf", datacenter="PAR", release="trixie")
+    blank = blank.model_copy(update={"repository": "coffre"})
     change(
         file,
         hosts={**house.inventory.hosts, "neuf": blank},
@@ -385,7 +386,7 @@ def newcomer(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def on_newcomer(house: House, name: str) -> Service:
-    return house.service("journal").model_copy(
+    return house.service("site").model_copy(
         update={"id": name, "host": "neuf", "url": f"https://{name}.atelier.example"}
     )
 

@@ -23,7 +23,8 @@ from recovery import loss
 from recovery.drill import lab_name
 from roles.etherpad import settings as etherpad
 from roles.wordpress import settings as wordpress
-from tests.lab.house import MINUTES, House, evidence, found_marks
+from tests.lab.conftest import deployed
+from tests.lab.house import JOURNAL, MINUTES, House, evidence, found_marks
 from tests.lab.resolver import remembering
 from tools import dns
 
@@ -32,6 +33,13 @@ pytestmark = pytest.mark.lab
 ELSEWHERE = ("--provider", "Hébergeur du second site", "--datacenter", "NTE")
 # An operator who left: the key was on the lost host, and is not in the inventory.
 GONE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIODxoCB7EBrYiBCLI7Q0rsyjOZzn3I6vgDCtlb2wKqJr gone"
+
+
+@pytest.fixture(scope="module")
+def house(_sweep: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A house of its own, in which a second host serves as well."""
+    with deployed(tmp_path_factory.mktemp("house"), JOURNAL) as house:
+        yield house
 
 
 # --- the drill -----------------------------------------------------------------------------------
