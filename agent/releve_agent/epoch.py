@@ -114,7 +114,8 @@ def fence(at: Root, plan: Mapping[str, Any], notice: Mapping[str, Any]) -> dict[
         if done.code != 0 and b"not loaded" not in done.err:
             failed.append(f"{unit}: {done.said()}")
     if os.path.exists("/usr/sbin/postsuper"):
-        run(["systemctl", "stop", "postfix.service"], timeout=180)
+        # The first is what runs on Debian 12, and is not there on later ones.
+        run(["systemctl", "stop", "postfix@-.service", "postfix.service"], timeout=180)
         run(["/usr/sbin/postsuper", "-h", "ALL"])
     if first:
         say(

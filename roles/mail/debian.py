@@ -82,7 +82,7 @@ def restore(service: Service, inventory: Inventory) -> Restore:
     All end at once: Postfix alone takes a second. Dovecot's indexes are made anew: they speak of
     what was there before."""
     return Restore(
-        stop=(units_of_host.stop(*places.UNITS),),
+        stop=(units_of_host.stop(places.INSTANCE, *places.UNITS),),
         accept=(
             ("find", places.INDEXES, "-mindepth", "1", "-delete"),
             ("sh", "-c", _START, "start", places.FACTS, *reversed(places.UNITS)),

@@ -45,6 +45,8 @@ OWNER = "vmail"
 READERS = "mailaccounts"
 LIMITER = "mail-limit"
 UNITS = ("postfix.service", "dovecot.service", "rspamd.service")
+# On Debian 12 postfix.service only stands for this one, and whoever stops it does not wait for it.
+INSTANCE = "postfix@-.service"
 
 SMTP, SUBMISSIONS, SUBMISSION, IMAPS, POP3S, SIEVE = 25, 465, 587, 993, 995, 4190
 

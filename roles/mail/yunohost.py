@@ -83,7 +83,16 @@ def state(service: Service, inventory: Inventory) -> State:
 def restore(service: Service, inventory: Inventory) -> Restore:
     """Nobody delivers or reads while mailboxes move."""
     return Restore(
-        stop=(("sh", "-c", 'systemctl stop -- "$@" || [ $? -eq 5 ]', "stop", *UNITS[:2]),),
+        stop=(
+            (
+                "sh",
+                "-c",
+                'systemctl stop -- "$@" || [ $? -eq 5 ]',
+                "stop",
+                places.INSTANCE,
+                *UNITS[:2],
+            ),
+        ),
         accept=(("sh", "-c", _START, "start", *UNITS),),
     )
 

@@ -848,7 +848,8 @@ def saved(post: Post) -> dict[str, Any]:
         began = done[0]
         post.releve("backup", "run", post.file, "--host", "poste")
         assert done[0] > began
-    post.sh("systemctl stop postfix")
+    # On Debian 12 the first is what runs, and the second does not wait for it.
+    post.sh("systemctl stop postfix@- postfix")
     # Something that a program of the host left, and nobody has looked at yet.
     post.sh(
         'printf "From: %s\nTo: %s\nSubject: de la machine\n\nx\n" "$1" "$2" | '
