@@ -234,12 +234,13 @@ def _prepare(at: Root, part: Part, run_id: str, still: Still) -> None:
                 raise Failed(f"{path} cannot be read: {error.strerror}") from None
 
     planting = Planting(part, run_id)
-    steps = [ask_versions, planting.begin]
     if part.plan.get("mirrors"):
         # The mark has to be in the mirror, not in the dumps.
-        steps += [hold, dumps, planting.end, mirrors, ask_counts, paths, counts_of_mirrors]
+        steps = [planting.begin, hold, dumps, planting.end]
+        steps += [ask_versions, mirrors, ask_counts, paths, counts_of_mirrors]
     else:
-        steps += [planting.end, counts, hold, dumps, counts_after, paths]
+        steps = [ask_versions, planting.begin, planting.end]
+        steps += [counts, hold, dumps, counts_after, paths]
     steps += [versions]
     for step in steps:
         try:

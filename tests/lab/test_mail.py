@@ -32,6 +32,7 @@ import roles
 from deploy import everything
 from lab import Lab
 from recovery.wording import COUNTS
+from roles.mail import debian
 from tests.cheap_keys import cheapen_on
 from tests.lab import foreign
 from tests.lab import mailbox as mailboxes
@@ -681,6 +682,14 @@ def test_a_full_disk_makes_senders_wait_and_loses_nothing(post: Post) -> None:
     post.sh("rm /srv/full")
     post.voisin.sh("postqueue -f")
     post.door.wait_for(BOB, PASSWORDS[BOB], post.named("pour un disque plein"))
+
+
+def test_what_a_restore_stops_has_ended(post: Post) -> None:
+    inventory = roles.load(post.file)
+    for argv in debian.restore(inventory.services["courriel"], inventory).stop:
+        post.lab.run(post.host, argv)
+    assert post.sh("ss -Hltn '( sport = :25 or sport = :993 )'") == ""
+    post.sh("systemctl start rspamd dovecot postfix; until postfix status; do sleep 0.1; done")
 
 
 def test_postfix_killed_starts_again(post: Post) -> None:
