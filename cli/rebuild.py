@@ -79,6 +79,14 @@ def rebuild(
         confirm("Is it the same?")
         place = room.with_key(place, shown)
     room.insist_blank(inventory, host, place)
+    if not room.moved(host, place) and (
+        errors := room.refused_afterwards(file, inventory, host, place)
+    ):
+        click.echo(
+            "There, `releve deploy` will refuse this inventory until it is changed:", err=True
+        )
+        for error in errors:
+            click.echo(f"  {error}", err=True)
     if not yes and not room.moved(host, place):
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: use --yes to go on without")

@@ -7,6 +7,7 @@ cut off is simply run again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,20 +18,22 @@ from pathlib import Path
 import roles
 from agent.plan import archived_duties
 from backup.trust import noted
-from deploy import keys
-from deploy.applied import STAGES
+from deploy import applied, keys
 from deploy.refusal import errors_of
 from inventories import edit
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
 from recovery import fencing, loss, room, steps
-from recovery.errors import RecoveryError, UsageError
+from recovery.errors import InUse, RecoveryError, UsageError
 from recovery.evidence import Evidence, Kind, Place
 from recovery.loss import Loss
 from recovery.phases import Progress, Stopwatch, now
 from recovery.steps import NEWEST, Choice
 from tools import ssh
+
+# Seconds. What a run that was cut off told the machine last ends within: an installation.
+_PATIENCE = 180
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,43 @@ def moved(host: Host, place: NewPlace) -> bool:
     return host.address == place.address and host.port == place.port
 
 
+def refused_afterwards(
+    file: Path, inventory: Inventory, host: Host, place: NewPlace
+) -> tuple[str, ...]:
+    """What `releve deploy` will refuse once the host is at its new place, and does not now."""
+    there = {"provider": place.provider, "datacenter": place.datacenter, "address": place.address}
+    hosts = {**inventory.hosts, host.id: host.model_copy(update=there)}
+    known = errors_of(inventory, file)
+    then = errors_of(inventory.model_copy(update={"hosts": hosts}), file)
+    return tuple(error for error in then if error not in known)
+
+
+def _insist_begun(host: Host, place: NewPlace, known: Loss | None, progress: Progress) -> None:
+    """Before a rebuild goes on: the machine has ended what the run before told it, and there is
+    something to go on with. Raise UsageError when nothing is remembered of a loss and all of a
+    deploy was done there, InUse when the machine stays busy, SshError."""
+    with ssh.session(_target(host, place)) as session:
+        flock = ("flock", "--conflict-exit-code=75")
+        asked = session.run((*flock, "--nonblock", applied.LOCK, "true"), check=False)
+        if asked.exit_code == 75:
+            progress(f"{host.id} is at work still, maybe for the run before. Waiting for its end")
+            wait = (*flock, f"--wait={_PATIENCE}", applied.LOCK, "true")
+            if session.run(wait, check=False, timeout=_PATIENCE + 30).exit_code == 75:
+                raise InUse(
+                    f"{host.id} ({place.address}) has been at work for {_PATIENCE // 60} minutes: "
+                    f"{applied.LOCK} there says who. Run this again when that has ended."
+                )
+        look = ("sh", "-c", 'cat -- "$1" 2>/dev/null || true', "look", applied.PATH)
+        text = session.run(look).stdout.decode(errors="replace")
+    with contextlib.suppress(applied.DamagedError):
+        if known is None and applied.parse(text).digest:
+            raise UsageError(
+                f"{host.id} is at {place.address}, all of it was set up there, and no rebuild of "
+                "it is under way: there is nothing to go on with. What a service has lost comes "
+                "back with `releve restore`. If this machine is lost as well, give another one."
+            )
+
+
 def _target(host: Host, place: NewPlace) -> ssh.Target:
     there = {"address": place.address, "port": place.port, "host_key": place.host_key}
     told_by = "" if place.host_key == host.host_key else "--host-key"
@@ -175,26 +215,30 @@ def rebuild(
     `choice`: another copy than the newest. `lost_at` is the moment of the loss (default: now).
     `watch` may hold earlier phases already. A step that fails ends the rebuild; the evidence then
     says which, and running it again goes on: with the loss that the first run was about.
-    Raise UsageError, InventoryError, SshError, or RecoveryError when the machine cannot take it,
-    before anything is changed.
+    Raise UsageError, InventoryError, SecretsError, SshError, or RecoveryError when the machine
+    cannot take it, before anything is changed.
     """
     inventory = roles.load(file)
     host = lost_host(inventory, lost)
     watch = watch or Stopwatch(progress)
     here = moved(host, place)
-    about = loss.begun(loss.read(file, host.id), host, moved=here, at=lost_at or now())
+    known = loss.read(file, host.id)
+    about = loss.begun(known, host, moved=here, at=lost_at or now())
+    secrets = Secrets.open(file)
     services = [service.id for service in inventory.services_on(host.id)]
     back = steps.BroughtBack()
     problems: list[str] = []
     finished: datetime | None = None
-    if not here:
+    if here:
+        _insist_begun(host, place, known, progress)
+    else:
         keeper = steps.repository_host(inventory, host)
         room.insist(
             inventory,
             host,
             ssh_target(keeper) if keeper else None,
             _target(host, place),
-            noted(host.id, Secrets.open(file)),
+            noted(host.id, secrets),
             choice,
         )
     loss.remember(file, host.id, about)
@@ -293,7 +337,7 @@ def _after(
             taking_over = pool.submit(_take_over, file, host.id, old, place)
             try:
                 if others:
-                    steps.deploy(file, STAGES, others, progress, "Telling the other hosts")
+                    steps.deploy(file, applied.STAGES, others, progress, "Telling the other hosts")
             except Exception as error:
                 wrong.append(f"the other hosts could not all be told: {error} Run `releve deploy`.")
             try:

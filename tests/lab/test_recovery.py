@@ -410,6 +410,14 @@ def test_a_rebuild_that_was_killed_goes_on_and_ends_well(rebuilt: Rebuilt) -> No
     assert (host.address, host.epoch) == (rebuilt.new.address, 2)
 
 
+def test_a_rebuild_that_has_ended_is_not_begun_anew(rebuilt: Rebuilt, tmp_path: Path) -> None:
+    words = ("rebuild", rebuilt.file, "--host", rebuilt.new.address, "--lost", "monts", "--yes")
+    said = rebuilt.house.releve(*words, "--evidence", tmp_path / "none", code=64)
+    assert "no rebuild of it is under way: there is nothing to go on with" in said
+    assert not loss.path(rebuilt.file, "monts").exists()
+    assert not list((tmp_path / "none").glob("*.json"))
+
+
 def test_a_rebuild_that_was_killed_has_not_forgotten_the_disaster(rebuilt: Rebuilt) -> None:
     assert rebuilt.proved["was"]["datacenter"] == "GRA"
     assert rebuilt.proved["rto"]["seconds"] >= int(rebuilt.waited) > 0
