@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import http.client
 import os
 import re
+import shutil
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address
@@ -45,6 +48,10 @@ Progress = Callable[[str], None]
 def root_folder() -> Path:
     """Where images and labs are kept."""
     return Path(os.environ.get("RELEVE_LAB") or "/var/lib/releve-lab").absolute()
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def names() -> tuple[str, ...]:
@@ -87,7 +94,8 @@ class Lab:
         """Boot `inet` and the inventory's hosts (`hosts`: only these, by id) and return the
         inventory as it is in the lab, which is also written to `inventory_file`.
 
-        Repeatable: what runs is left alone, what is missing is booted. `release` and `disk`
+        Repeatable: what runs is left alone, what is missing is booted; an inventory that somebody
+        changed there is kept under another name. `release` and `disk`
         (bytes that a host can fill) are for hosts that do not exist yet.
         """
         wanted = to_boot(inventory, hosts)
@@ -115,11 +123,22 @@ class Lab:
                 trust=self.ca_file.name,
             )
             self._publish_repositories(changed)
+            self._keep_edited(current)
             load.dump(changed, self.inventory_file)
+            current.written = _digest(self.inventory_file)
+            self._save(current)
             secrets = Secrets.open(self.inventory_file, identity_file=self.key_file)
             secrets.set(TSIG_SECRET, self._tsig())
             secrets.save()
             return changed
+
+    def _keep_edited(self, current: state.LabState) -> None:
+        """What somebody else wrote into the lab's inventory is not lost with it."""
+        file = self.inventory_file
+        if current.written and file.exists() and _digest(file) != current.written:
+            kept = file.with_name(f"{file.stem}.{time.strftime('%Y%m%dT%H%M%S')}.toml")
+            shutil.copy2(file, kept)
+            self._say(f"{file.name} had been changed since the lab wrote it: that is in {kept} now")
 
     def down(self) -> None:
         """Everything of this lab is gone but the images and caches. Repeatable, and right after

@@ -36,7 +36,8 @@ class HostState:
 @dataclass
 class LabState:
     """One lab. `id`: in the names of its interfaces; `index`: which /24 is its own;
-    `delays`: milliseconds by datacenter; `links`: each datacenter's number, from 1."""
+    `delays`: milliseconds by datacenter; `links`: each datacenter's number, from 1; `written`:
+    the digest of its inventory, as the lab wrote it last."""
 
     id: str
     index: int
@@ -45,6 +46,7 @@ class LabState:
     delays: dict[str, float] = field(default_factory=dict)
     next_octet: int = FIRST_HOST
     zones: tuple[str, ...] = ()
+    written: str = ""
 
     def free_octet(self) -> int:
         """An octet no host has, preferring one that no host ever had. Raise LabError."""

@@ -94,7 +94,15 @@ def round_trip(lab: Lab, source: str, target: str) -> float:
 def test_up_again_finds_what_runs_and_boots_what_is_missing(lab: Lab) -> None:
     started = {host: booted(lab, host) for host in ("inet", "a1", "a2")}
     lab.crash("a2")
+    # What people wrote into the lab's inventory meanwhile is not lost.
+    with lab.inventory_file.open("a") as file:
+        file.write("# by hand\n")
+    edited = lab.inventory_file.read_text()
     changed = lab.up(atelier("a1", "a2", "b1"))
+    (kept,) = lab.folder.glob("inventory.2*.toml")
+    assert (kept.read_text(), "by hand" in lab.inventory_file.read_text()) == (edited, False)
+    lab.up(atelier("a1", "a2", "b1"))
+    assert len(list(lab.folder.glob("inventory.2*.toml"))) == 1
     assert booted(lab, "inet") == started["inet"]
     assert booted(lab, "a1") == started["a1"]
     assert booted(lab, "a2") != started["a2"]
