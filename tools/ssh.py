@@ -310,7 +310,7 @@ def unlocked(key_file: Path, passphrase: str) -> paramiko.PKey:
 
     try:
         return paramiko.PKey.from_path(key_file, passphrase.encode())
-    except (ValueError, paramiko.SSHException):
+    except (TypeError, ValueError, paramiko.SSHException):  # TypeError: an empty passphrase
         raise RefusedKeyError(
             f"wrong passphrase for the private key {key_file}: nothing was sent. Try again"
         ) from None

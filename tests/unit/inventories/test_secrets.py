@@ -128,8 +128,9 @@ def test_the_key_for_the_hosts_may_have_a_passphrase(folder: Path, keys: dict[st
         assert ssh.is_protected(folder / name) is protected, name
     opened = ssh.unlocked(folder / "locked", PASSPHRASE)
     assert f"{opened.get_name()} {opened.get_base64()}" == " ".join(keys["locked"].split()[:2])
-    with pytest.raises(ssh.RefusedKeyError, match="wrong passphrase for the private key"):
-        ssh.unlocked(folder / "locked", "wrong")
+    for wrong in ("wrong", ""):
+        with pytest.raises(ssh.RefusedKeyError, match="wrong passphrase for the private key"):
+            ssh.unlocked(folder / "locked", wrong)
 
 
 def test_who_has_no_key_or_one_that_cannot_decrypt(filled: Path, folder: Path) -> None:
