@@ -68,8 +68,8 @@ def remove(file: Path, address: str, service: str | None) -> None:
     click.echo(f"{address.lower()} takes no mail any more.{where}")
     if gone.aliases:
         click.echo(
-            f"In the inventory it is a target of {', '.join(gone.aliases)}: take it out there, "
-            "or whoever writes to these is told that it did not arrive.",
+            f"In the inventory it is a target of {', '.join(gone.aliases)}: take it out there. "
+            "What is written to these reaches only the others that they name, if there are any.",
             err=True,
         )
 

@@ -66,6 +66,8 @@ def service_of(inventory: Inventory, address: str = "", named: str | None = None
         for s in inventory.services.values()
         if s.role == "mail" and inventory.hosts[s.host].platform == "debian"
     }
+    if address and "@" not in address:
+        raise NoSuchService(f"{address} is no address: give all of it, such as ana@example.org")
     domain = address.rpartition("@")[2].lower()
     fit = [s for s in there.values() if not domain or domain in domains(s, inventory)]
     if named is not None:

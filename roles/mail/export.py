@@ -73,9 +73,17 @@ def export(
     file for each folder and the Sieve scripts. `hashes`: those of passwords, too. `progress` is
     told of each account when it is done.
 
-    Raise AccountError (no such account, a host that is not deployed yet), SshError, OSError.
+    Raise AccountError (no such account, a host that is not deployed yet, hashes of an earlier run
+    that would be lost), SshError, OSError.
     """
     _folder(folder)
+    for where in () if hashes else [folder / one for one in only or ("",)]:
+        file = where / "accounts.csv"
+        if file.exists() and "password" in file.read_text(encoding="utf-8").partition("\n")[0]:
+            raise AccountError(
+                f"{file} has the hashes of passwords, from an earlier export: a new one without "
+                "them would take its place. Export with --hashes again, or into another folder"
+            )
     with ssh.session(ssh_target(inventory.hosts[service.host])) as session:
         words = ("accounts", "hashes") if hashes else ("accounts",)
         known = json.loads(_said(session, words))

@@ -574,6 +574,8 @@ def test_mail_leaves_in_formats_that_anybody_reads(post: Post, tmp_path: Path) -
     assert "(1 mails fetched now)" in again
     assert any("F" in m.get_flags() for m in mailbox.Maildir(folder / BOB / "Maildir"))
     assert "{CRYPT}$y$" in (folder / BOB / "accounts.csv").read_text()
+    words = ("mail", "export", post.file, "--to", folder, "--account", BOB)
+    assert "has the hashes of passwords" in post.releve(*words, code=1)
 
 
 def test_a_stolen_password_sends_no_thousands_of_mails(post: Post) -> None:

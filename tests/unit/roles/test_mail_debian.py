@@ -706,6 +706,8 @@ def test_the_service_that_holds_an_address_is_found() -> None:
         accounts.service_of(inventory, "x@other.example")
     with pytest.raises(accounts.NoSuchService):
         accounts.service_of(inventory, "", "forum")
+    with pytest.raises(accounts.NoSuchService, match="bob is no address: give all of it"):
+        accounts.service_of(inventory, "bob")
 
 
 def test_it_signs_with_another_key_once_dns_names_it(
