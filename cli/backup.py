@@ -108,8 +108,8 @@ def run(file: Path, hosts: tuple[str, ...]) -> int:
         with ssh.session(ssh_target(inventory.hosts[name])) as session:
             saved = saving.run(session, on_progress=tell)
         click.echo(
-            f"{name}: snapshot {saved.snapshot}, {human(saved.bytes)} of which "
-            f"{human(saved.bytes_added)} are new, {saved.seconds:.0f} s"
+            f"{name}: snapshot {saved.snapshot}, {human(saved.bytes)} saved, "
+            f"{human(saved.bytes_added)} sent, {saved.seconds:.0f} s"
         )
         for service, errors in saved.errors.items():
             for error_text in errors:
