@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import threading
@@ -72,14 +73,14 @@ def machine() -> Iterator[ssh.Target]:
         def serve() -> None:
             while True:
                 try:
-                    transport = paramiko.Transport(listening.accept()[0])
-                    transport.add_server_key(server_key)
-                    # Whoever does not like the key may be gone before the handshake is over.
-                    transport.start_server(server=paramiko.ServerInterface())
-                except (EOFError, paramiko.SSHException):
-                    continue
+                    visitor, _ = listening.accept()
                 except OSError:
                     return
+                # Whoever does not like the key may be gone before the handshake is over.
+                with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                    transport = paramiko.Transport(visitor)
+                    transport.add_server_key(server_key)
+                    transport.start_server(server=paramiko.ServerInterface())
 
         threading.Thread(target=serve, daemon=True).start()
         line = f"{server_key.get_name()} {server_key.get_base64()}"
