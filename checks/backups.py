@@ -118,7 +118,7 @@ def judge(
                 f"the last {len(newest_first)} run(s) failed: {_briefly(newest_first[0])}. "
                 "Then: releve backup run",
             )
-        return Finding("warning", "nothing was saved from this host yet: releve backup run")
+        return Finding("warning", "this machine has saved nothing yet: releve backup run")
     age = now - good.started
     said = f"the newest good copy is {_span(age)} old"
     if stored is not None:

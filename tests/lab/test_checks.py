@@ -46,7 +46,7 @@ def test_deployed_hosts_are_well(house: House) -> None:
         if said[0] not in ("ok", "skipped") and not i.endswith(shared)
     }
     # One host was never saved, which is said; all else is as deploy left it.
-    assert bad.pop("rivage.backup", ("", ""))[1].startswith("nothing was saved")
+    assert bad.pop("rivage.backup", ("", ""))[1].startswith("this machine has saved nothing")
     assert bad == {}
     expected = {"site.dns", "site.tls", "site.https", "site.api", "site.state", "site.files"}
     assert expected | {"monts.ssh", "coffre.keys-releve"} <= found.keys()

@@ -629,8 +629,15 @@ def targeted(_: Sequence[str]) -> None:
         "stays the member's. Take it out of the inventory, or remove the account (its mail is put "
         "aside) and deploy again",
     }
-    if wrong := astray():
-        raise ToolError("; ".join(said_of[each["problem"]].format(**each) for each in wrong))
+    wrong: dict[tuple[str, str], list[str]] = {}
+    for each in astray():
+        wrong.setdefault((each["problem"], each["alias"]), []).append(each["target"])
+    told = [
+        said_of[problem].format(alias=alias, target=", ".join(names))
+        for (problem, alias), names in wrong.items()
+    ]
+    if told:
+        raise ToolError("; ".join(told))
 
 
 # --- looks -----------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def stored(hours: float, name: str = SNAPSHOT) -> list[backups.Stored]:
         ([receipt(5)], stored(4.95, "f" * 64), "critical", "does not hold that snapshot"),
         ([receipt(5)], stored(80), "critical", "not genuine"),
         ([receipt(5, snapshot=SNAPSHOT[:8])], stored(4.95), "ok", "5 h old"),
-        ([], [], "warning", "nothing was saved"),
+        ([], [], "warning", "this machine has saved nothing"),
     ],
 )
 def test_ages(signer: Any, said: Any, listed: Any, level: str, word: str) -> None:
