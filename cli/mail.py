@@ -58,11 +58,15 @@ def password(file: Path, address: str, service: str | None) -> None:
 @FILE
 @click.argument("address")
 @SERVICE
-def remove(file: Path, address: str, service: str | None) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask, at a terminal either.")
+def remove(file: Path, address: str, service: str | None, yes: bool) -> None:
     """Take the mailbox ADDRESS away. What is in it is put aside on its host."""
+    from cli.ask import confirm
     from roles.mail import accounts
 
     inventory, one = _where(file, address, service)
+    if sys.stdin.isatty() and not yes:
+        confirm(f"{address} will take no mail any more, and its mail is put aside. Go on?")
     gone = accounts.remove(inventory, one, address)
     where = f" Its mail lies in {one.host}:{gone.kept} until you delete it." if gone.kept else ""
     click.echo(f"{address.lower()} takes no mail any more.{where}")
