@@ -21,8 +21,8 @@ def deploy(file: Path, limit: tuple[str, ...], yes: bool, older: bool) -> None:
     Shows the plan and asks first. What is right already is left alone, so that running it again
     after a failure continues there. A host that fails does not stop the others.
 
-    Exit code: 0 all is as the inventory says, 1 a host failed, 69 one cannot be reached, 75 one
-    is busy.
+    Exit code: 0 all is as the inventory says, 1 a host failed, 77 one does not take your key, 69
+    one cannot be reached, 75 one is busy.
     """
     from cli.board import board
     from deploy import everything, text

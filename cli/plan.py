@@ -19,8 +19,8 @@ def plan(file: Path, limit: tuple[str, ...], older: bool, full: bool) -> None:
 
     Of what is there already, each difference is shown; of what is new, the names.
 
-    Exit code: 0 nothing to change, 2 something, 69 a host cannot be reached, 1 something else
-    stands in the way.
+    Exit code: 0 nothing to change, 2 something, 77 a host does not take your key, 69 one
+    cannot be reached, 1 something else stands in the way.
     """
     import roles
     from deploy import everything, text

@@ -145,7 +145,9 @@ class ReleveConnector(BaseConnector):
         except SshError as error:
             # What is wrong with a key is said by the error itself, with what to do.
             told = isinstance(error, RefusedKeyError | HostKeyError)
-            emit("unreachable", host=self.host.name, message=str(error), told=told)
+            denied = isinstance(error, RefusedKeyError)
+            about = {"message": str(error), "told": told, "denied": denied}
+            emit("unreachable", host=self.host.name, **about)
             raise ConnectError(str(error)) from error
         self._shell = Shell(self._connection)
 

@@ -38,6 +38,7 @@ class HostReport:
     operation: str = ""  # the one that failed
     error: str = ""
     remedy: str = ""
+    denied: bool = False  # not reached because it does not take our key
     services: dict[str, Failure] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     unremembered: bool = False  # in a plan: this inventory is not the one written down there
@@ -89,13 +90,16 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """As in docs/architecture.md: 0; plan 2 with changes; 69 unreachable; 75 busy; 1 failed.
+        """As in docs/architecture.md: 0; plan 2 with changes; 77 no key opens a host; 69
+        unreachable; 75 busy; 1 failed.
 
-        The worst comes first: a failure, then an unreachable host, then a busy one.
+        The worst comes first: a failure, a host that no key opens, an unreachable one, a busy one.
         """
         states = {host.state for host in self.hosts.values()}
         if states & {"failed", "refused"} or self.broken:
             return 1
+        if any(host.denied for host in self.hosts.values()):
+            return 77
         if "unreachable" in states:
             return 69
         if "busy" in states:

@@ -286,6 +286,7 @@ def _take(
         host.state = kind
         host.error = event["message"]
         host.remedy = "" if event.get("told") else _REMEDY[kind]
+        host.denied = bool(event.get("denied"))
         if on_progress:
             on_progress(host.host, host.error)
 

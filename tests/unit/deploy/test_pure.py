@@ -210,6 +210,8 @@ def test_a_plan_names_what_is_new_and_shows_what_differs() -> None:
 def test_the_exit_code_is_that_of_the_worst_host(states: list[str], dry: bool, code: int) -> None:
     hosts = {str(n): HostReport(str(n), state) for n, state in enumerate(states)}  # type: ignore[arg-type]
     assert Report(dry, hosts).exit_code == code
+    denied = HostReport("denied", "unreachable", denied=True)
+    assert Report(dry, {**hosts, "denied": denied}).exit_code == (1 if code == 1 else 77)
 
 
 def test_a_plan_with_changes_ends_with_2() -> None:
