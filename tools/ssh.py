@@ -324,9 +324,17 @@ def _own_key(target: Target) -> dict[str, Any]:
     return {"pkey": unlocked(file, target.passphrase(str(file)))}
 
 
+def _hush() -> None:
+    """What paramiko raises it prints as well, with a traceback; we say it in our words."""
+    import logging
+
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
+
+
 def _connect(target: Target, timeout: float) -> Connection:
     import paramiko
 
+    _hush()
     own_key = _own_key(target)
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(cast(Any, _OnlyThisKey(target)))
@@ -397,6 +405,7 @@ def scan(address: str, port: int = 22, *, timeout: float = 10.0) -> str:
     """The ed25519 host key that a machine shows, "TYPE BASE64", unverified. Raise SshError."""
     import paramiko
 
+    _hush()
     try:
         with contextlib.closing(
             paramiko.Transport(socket.create_connection((address, port), timeout=timeout))

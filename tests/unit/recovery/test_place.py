@@ -96,6 +96,23 @@ def test_a_wrong_host_key_is_blamed_on_whoever_gave_it(machine: ssh.Target) -> N
         ssh.connect(replace(target, told_by="--host-key"), timeout=60)
 
 
+def test_a_machine_that_hangs_up_at_once_is_told_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        for look in (
+            lambda: ssh.connect(ssh.Target("monts", "127.0.0.1", None, port=port)),
+            lambda: ssh.scan("127.0.0.1", port),
+        ):
+            closing = threading.Thread(target=lambda: listening.accept()[0].close())
+            closing.start()
+            with pytest.raises(ssh.SshError, match="cannot be reached"):
+                look()
+            closing.join()
+    assert not caplog.records
+
+
 def test_somebody_without_a_key_is_told_so(
     machine: ssh.Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
