@@ -66,6 +66,7 @@ def unit_text(service: Service) -> str:
         _HERE / "templates/etherpad.service.j2",
         service=service,
         root=root,
+        programs=Path(etherpad.PROGRAM).parent,
         user=etherpad.user(service),
         settings=etherpad.config_file(service),
     )

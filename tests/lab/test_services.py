@@ -55,6 +55,20 @@ def test_marks_are_found_again_and_do_not_count_as_content(house: House) -> None
         assert all(house.ask("monts", name, "versions").values())
 
 
+def test_etherpad_is_told_its_plugins_and_installs_none(house: House) -> None:
+    folder, user = etherpad.root(house.service("pad")), etherpad.user(house.service("pad"))
+    house.sh("monts", f"mkdir {folder}/node_modules/ep_new; echo '{{}}' >{folder}/node_modules/x")
+    ask = f"cd {folder} && runuser -u {user} -- /usr/local/lib/releve/etherpad/npm"
+    told = json.loads(house.sh("monts", f"{ask} ls --long --json --depth=0"))["dependencies"]
+    assert {name: one["path"] for name, one in told.items()} == {
+        name: f"{folder}/node_modules/{name}" for name in ("ep_etherpad-lite", "ep_new")
+    }
+    assert "nothing is installed" in house.sh("monts", f"{ask} install ep_other", code=1)
+    house.sh("monts", f"rm -r {folder}/node_modules/ep_new {folder}/node_modules/x")
+    said = house.sh("monts", f"journalctl -b -u {etherpad.unit(house.service('pad'))}")
+    assert "Installed plugins: ep_etherpad-lite" in said
+
+
 # As the plugin has it that YunoHost's package brings along.
 _COMPANION = """CREATE TABLE {0}.wp_auto_updates (id INT, name VARCHAR(255), onoroff VARCHAR(99));
 INSERT INTO {0}.wp_auto_updates VALUES (1,'plugins','on'), (2,'themes','on'), (3,'minor','on'),

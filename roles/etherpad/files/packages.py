@@ -38,6 +38,8 @@ TIMEOUT = 60.0  # seconds without a byte
 LARGEST = 200_000_000  # bytes of one archive, and of what is in it
 _OPEN = "exec dpkg-deb --extract ./npm_*.deb npm"
 _NAMED = re.compile(r"define\('registry',.{0,200}?default: ['`\"](https://[^'`\"]+)", re.DOTALL)
+_UNREAD = re.compile(r"\.(?:map|md|markdown|d\.[cm]?ts)\Z", re.IGNORECASE)
+_LICENCE = re.compile(r"licen[cs]e|copying|notice|authors", re.IGNORECASE)
 _local = threading.local()
 _asking = threading.Lock()
 
@@ -91,8 +93,7 @@ def wanted(lock: Mapping[str, Any], *, itself: bool) -> Iterator[tuple[str, str,
 
 
 def commands(lock: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(link, target) below the folder: the programs of packages, as npm lays them into .bin.
-    Etherpad starts the npm that lies there to learn its plugins."""
+    """(link, target) below the folder: the programs of packages, as npm lays them into .bin."""
     for place, one in lock["packages"].items():
         folder, inside, _ = place.rpartition("node_modules/")
         for name, path in one.get("bin", {}).items() if inside else ():
@@ -163,14 +164,15 @@ def archive(where: Callable[[], str], digest: str, below: Path | None) -> bytes:
     return data
 
 
-def unpack(data: bytes, folder: Path) -> None:
+def unpack(data: bytes, folder: Path, *, lean: bool) -> None:
     """Write the files of a package's archive below `folder`, without the folder that all of them
-    lie in. Links and devices are left out, as npm leaves them out."""
+    lie in. Links and devices are left out, as npm leaves them out; if `lean`, what only developers
+    read as well."""
     left = LARGEST
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as files:
         for file in files:
             parts = PurePosixPath(file.name).parts[1:]
-            if not file.isreg() or not parts:
+            if not file.isreg() or not parts or (lean and _for_developers(parts[-1])):
                 continue
             left -= file.size
             if ".." in parts or file.name.startswith("/") or left < 0:
@@ -181,6 +183,12 @@ def unpack(data: bytes, folder: Path) -> None:
             target.write_bytes(content.read() if content else b"")
             if file.mode & 0o100:
                 target.chmod(0o755)
+
+
+def _for_developers(name: str) -> bool:
+    """Whether nothing that runs reads a file of this name: a third of all files, each of which
+    would be in every copy and come back with each restore. Licences stay."""
+    return bool(_UNREAD.search(name)) and not _LICENCE.search(name)
 
 
 def main(lock_file: str, below: str) -> int:
@@ -204,7 +212,7 @@ def main(lock_file: str, below: str) -> int:
                 return address(base(), name, version)
 
         try:
-            unpack(archive(where, digest, kept), folder / place)
+            unpack(archive(where, digest, kept), folder / place, lean=bool(place))
         except (OSError, http.client.HTTPException, tarfile.TarError, EOFError) as error:
             raise NotThereError(f"{name} {version} could not be had: {error}") from error
 

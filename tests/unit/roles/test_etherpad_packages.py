@@ -76,10 +76,13 @@ def registry() -> Iterator[Registry]:
     made.server.server_close()
 
 
+def digest(data: bytes) -> str:
+    return f"sha512-{base64.b64encode(hashlib.sha512(data).digest()).decode()}"
+
+
 def lock(part: bytes = PART, place: str = "node_modules/@a/part", **more: object) -> str:
     def entry(data: bytes, version: str) -> dict[str, object]:
-        digest = base64.b64encode(hashlib.sha512(data).digest()).decode()
-        return {"version": version, "integrity": f"sha512-{digest}"}
+        return {"version": version, "integrity": digest(data)}
 
     within = {"version": "3.0.0", "inBundle": True}
     return json.dumps(
@@ -122,6 +125,20 @@ def test_everything_is_where_the_lock_says_without_links(
     assert files(src) == {"run", "package.json", "node_modules/@a/part/deep/part.js"}
     assert os.access(src / "run", os.X_OK)
     assert not os.access(src / "package.json", os.X_OK)
+
+
+def test_of_a_package_that_is_needed_only_what_runs_is_kept(
+    registry: Registry, tmp_path: Path
+) -> None:
+    names = ("part.js", "part.js.map", "part.d.ts", "part.d.mts", "README.md", "LICENSE.md", "a.ts")
+    full = tarball(**{f"lib/{name}": name for name in names})
+    registry.served["/x/@a/part/-/part-2.0.0.tgz"] = full
+    own = tarball(**{"notes.md": "", "package.json": ""})
+    registry.served["/x/pad/-/pad-1.0.0.tgz"] = own
+    text = lock(full)
+    bring(registry, tmp_path, text.replace(digest(PAD), digest(own)))
+    kept = {f"node_modules/@a/part/lib/{name}" for name in ("part.js", "LICENSE.md", "a.ts")}
+    assert files(tmp_path / "src") == {"notes.md", "package.json", *kept}
 
 
 def test_commands_of_packages_are_where_npm_would_lay_them(
