@@ -41,7 +41,7 @@ class Site:
         self.link = base / "link"
         self.link.write_text(
             "#!/bin/sh\n"
-            f'test ! -e "{base}/cut" || {{ echo knocked >>"{base}/cut"; '
+            f'test ! -e "{base}/cut" || {{ echo "$*" >>"{base}/cut"; '
             'echo "ssh: connect to host coffre port 22: Connection refused" >&2; exit 255; }\n'
             # The agent gives its children a PATH of its own; what the gate may find is ours to say.
             f'export PATH="{os.environ["PATH"]}" HOME="{self.home}"\n'
