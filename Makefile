@@ -41,7 +41,7 @@ drill-mail: ## the same with a mail server
 test: root venv packages lab-packages test-packages ## every check and test, those on real hosts included (root)
 	@make/timed lint $(MAKE) --no-print-directory lint
 	@make/timed "unit and contract tests" $(BIN)/python -m pytest -q -n auto --maxprocesses=4 tests/unit tests/contract
-	@make/timed "tests with real programs and on real hosts" $(BIN)/python -m pytest -n 3 --no-loadscope-reorder tests/lab tests/programs tests/standin
+	@make/timed "tests with real programs and on real hosts" $(BIN)/python -m pytest -n 4 --no-loadscope-reorder tests/lab tests/programs tests/standin
 
 unit: venv ## the tests that need no host and no root
 	@make/packages openssh-client "makes keys"
