@@ -66,7 +66,7 @@ def test_etherpad_is_told_its_plugins_and_installs_none(house: House) -> None:
     assert "nothing is installed" in house.sh("monts", f"{ask} install ep_other", code=1)
     house.sh("monts", f"rm -r {folder}/node_modules/ep_new {folder}/node_modules/x")
     said = house.sh("monts", f"journalctl -b -u {etherpad.unit(house.service('pad'))}")
-    assert "Installed plugins: ep_etherpad-lite" in said
+    assert "Loaded 1 plugins" in said
 
 
 # As the plugin has it that YunoHost's package brings along.
