@@ -53,6 +53,22 @@ def has_key() -> bool:
     return any((folder / name).is_file() for name in ("id_ed25519", "id_rsa", "id_ecdsa"))
 
 
+def unlock() -> None:
+    """Ask for the passphrase of the key for the hosts, if it has one, before the time of a run
+    begins. Raise RefusedKeyError when it is wrong. That nobody is there to ask, or that there is no
+    such key, is told where the key is used: other looks need none."""
+    from inventories import access
+    from tools import ssh
+
+    try:
+        file = access.ssh_key_file()
+        given = access.passphrase(str(file)) if file and ssh.is_protected(file) else None
+    except (access.KeyFileError, ssh.RefusedKeyError):
+        return
+    if file and given is not None:
+        ssh.unlocked(file, given)
+
+
 def ask_hosts(addresses: Mapping[str, str], *, as_watch: bool) -> Ask:
     """Ask hosts over SSH. `addresses`: host id -> address, instead of the inventory's.
 

@@ -45,11 +45,8 @@ def identity_files(named: Path | None = None) -> tuple[Path, ...]:
 @functools.cache
 def _passphrase_from(descriptor: int) -> str:
     # Read once: a pipe has nothing more to give the second time.
-    try:
-        with os.fdopen(os.dup(descriptor), encoding="utf-8") as file:
-            return file.readline().rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise age.AgeError(f"RELEVE_PASSPHRASE_FD={descriptor} cannot be read: {error}") from None
+    with os.fdopen(os.dup(descriptor), encoding="utf-8") as file:
+        return file.readline().rstrip("\n")
 
 
 # What was given, by the key's file. A process of our own inherits it: people are asked once.
@@ -95,9 +92,14 @@ def handed_on(environment: dict[str, str]) -> Iterator[tuple[int, ...]]:
 def _ask(name: str) -> str:
     given = os.environ.get("RELEVE_PASSPHRASE_FD")
     if given is not None:
-        if not given.isdecimal():
-            raise age.AgeError("RELEVE_PASSPHRASE_FD must be the number of a file descriptor")
-        return _passphrase_from(int(given))
+        try:
+            return _passphrase_from(int(given))
+        except (OSError, OverflowError, ValueError):
+            # Its value is not told: somebody may have put the passphrase itself there.
+            raise age.AgeError(
+                f"{name} is protected by a passphrase, and RELEVE_PASSPHRASE_FD is not the number of "
+                "an open file descriptor that gives it as text"
+            ) from None
     try:
         with Path("/dev/tty").open("r+b", buffering=0):
             pass

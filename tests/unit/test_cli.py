@@ -197,7 +197,8 @@ def test_a_wrong_passphrase_is_77_and_nothing_is_changed(inventory: Path) -> Non
     assert done.stderr.startswith("releve: wrong passphrase for ")
     assert (folder / "a.secrets.age").read_bytes() == kept
     # The key for the hosts: nobody was asked anything, so that nobody cannot be reached.
-    for words in (("backup", "run", str(inventory)), ("plan", str(inventory))):
+    for verb in (("backup", "run"), ("plan",), ("check",)):
+        words = (*verb, str(inventory))
         done = told("wrong", *words, RELEVE_SSH_KEY=str(key), **mine)
         assert done.returncode == 77, done.stderr
         assert "wrong passphrase for " in done.stderr

@@ -123,6 +123,16 @@ def test_a_process_of_our_own_is_handed_what_was_given_once(
     assert PASSPHRASE not in str(environment)
 
 
+@pytest.mark.parametrize("given", ["hunter2", "-1", "9" * 30, "1000"])
+def test_a_passphrase_that_cannot_be_had_is_told_and_what_was_given_is_not(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("RELEVE_PASSPHRASE_FD", given)
+    with pytest.raises(age.AgeError, match="is protected .* RELEVE_PASSPHRASE_FD is not") as told:
+        identity.ask_passphrase("/k")
+    assert given not in str(told.value)
+
+
 def test_the_key_for_the_hosts_may_have_a_passphrase(folder: Path, keys: dict[str, str]) -> None:
     for name, protected in (("plain", False), ("locked", True), ("rsa", True), ("pem", True)):
         assert ssh.is_protected(folder / name) is protected, name
