@@ -244,7 +244,9 @@ def _checked_quota(quota: str) -> None:
 def _password(address: str) -> str:
     """From the terminal, twice, or the first line of standard input. Never from an argument."""
     if sys.stdin.isatty():
-        prompt = f"Password of {address}"
+        from roles.mail.files.mailhost import SHORTEST
+
+        prompt = f"Password of {address} ({SHORTEST} characters or more)"
         return str(click.prompt(prompt, hide_input=True, confirmation_prompt=True, err=True))
     line = sys.stdin.readline(1000).rstrip("\n")
     if not line:

@@ -97,8 +97,8 @@ def _ask(name: str) -> str:
         except (OSError, OverflowError, ValueError):
             # Its value is not told: somebody may have put the passphrase itself there.
             raise age.AgeError(
-                f"{name} is protected by a passphrase, and RELEVE_PASSPHRASE_FD is not the number of "
-                "an open file descriptor that gives it as text"
+                f"{name} is protected by a passphrase, and RELEVE_PASSPHRASE_FD is not the number "
+                "of an open file descriptor that gives it as text"
             ) from None
     try:
         with Path("/dev/tty").open("r+b", buffering=0):

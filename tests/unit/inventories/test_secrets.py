@@ -128,7 +128,7 @@ def test_a_passphrase_that_cannot_be_had_is_told_and_what_was_given_is_not(
     monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     monkeypatch.setenv("RELEVE_PASSPHRASE_FD", given)
-    with pytest.raises(age.AgeError, match="is protected .* RELEVE_PASSPHRASE_FD is not") as told:
+    with pytest.raises(age.AgeError, match="RELEVE_PASSPHRASE_FD is not the number") as told:
         identity.ask_passphrase("/k")
     assert given not in str(told.value)
 
