@@ -67,6 +67,7 @@ def test_both_languages_show_the_same_commands() -> None:
     for english, french in (
         ("README.md", "LISEZMOI.md"),
         ("docs/operations.md", "docs/operations.fr.md"),
+        ("docs/lab.md", "docs/lab.fr.md"),
     ):
         shown = [
             {(match[1].split()[0], *re.findall(r"--[a-z-]+", match[2]))
