@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from checks.http import Unreachable, left
+from checks.deadline import left
+from checks.http import Unreachable
 from inventories.model import Inventory, Zone
 from roles.interface import Finding, Record
 

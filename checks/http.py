@@ -1,9 +1,9 @@
 """One HTTPS look with a deadline: connect, verify, GET, read a bounded part of the answer.
 
 Whatever the other side does (silence, single bytes, endless bodies, redirect loops), a look ends
-at its deadline and holds at most MAX_BODY bytes: every wait gets the time that is left, not a
-timeout of its own. A GET is all that is needed, so `checks.answer` reads answers: `http.client`
-costs as much processor time as the TLS handshake, and its timeouts begin anew with every byte.
+at its deadline (`checks.deadline`) and holds at most MAX_BODY bytes. A GET is all that is needed,
+so `checks.answer` reads answers: `http.client` costs as much processor time as the TLS handshake,
+and its timeouts begin anew with every byte.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urljoin
 
 from checks import answer, tls
+from checks.deadline import left, watch
 from tools import urls
 
 MAX_BODY = 1 << 20
 MAX_REDIRECTS = 5
-SLACK = 0.1  # seconds by which a wait may be longer than what is left
 MAX_SAID = 1 << 14  # of a mail server, before it encrypts
 AGENT = "releve-check"
 
@@ -48,27 +49,8 @@ class Answer:
     elsewhere: str = ""
 
 
-def left(deadline: float) -> float:
-    """Seconds until `deadline` (monotonic). Raise TimeoutError when it has passed."""
-    remaining = deadline - time.monotonic()
-    if remaining <= 0:
-        raise TimeoutError
-    return remaining
-
-
-def limit(sock: socket.socket, seconds: float) -> None:
-    """See to it that a wait at `sock` ends after `seconds`, or up to SLACK later.
-
-    A look waits several times. To set the limit is a system call each time, during which
-    another thread takes over; to look at it is none.
-    """
-    now = sock.gettimeout()
-    if now is None or not seconds <= now <= seconds + SLACK:
-        sock.settimeout(seconds)
-
-
 def connect(addresses: Sequence[str], port: int, deadline: float) -> socket.socket:
-    """Open a TCP connection to the first of `addresses` that accepts, within the deadline.
+    """Open a TCP connection to the first of `addresses` that accepts; it is shut at the deadline.
 
     Raise OSError (of the last address tried) or TimeoutError.
     """
@@ -76,15 +58,58 @@ def connect(addresses: Sequence[str], port: int, deadline: float) -> socket.sock
     for index, address in enumerate(addresses):
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         try:
-            # One dead address must not eat the time of the others.
-            limit(sock, left(deadline) / (len(addresses) - index))
+            # One dead address must not eat the time of the others. What connecting may take is that
+            # limit (socket(7)).
+            seconds = left(deadline) / (len(addresses) - index)
+            whole, part = divmod(max(1, int(seconds * 1e6)), 1_000_000)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", whole, part))
             sock.connect((address, port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            watch(sock, deadline)
             return sock
+        except BlockingIOError:
+            sock.close()
+            problem = TimeoutError()
         except OSError as error:
             sock.close()
             problem = error
     raise problem
+
+
+def _encrypt(
+    context: ssl.SSLContext, plain: socket.socket, name: str, deadline: float
+) -> ssl.SSLSocket:
+    """Begin TLS on a connection, which is closed when that fails. Raise OSError, ValueError,
+    TimeoutError."""
+    # As bytes: of a text, IDNA's codec reads each label once more.
+    shown_name = name.encode() if name.isascii() else name
+    secured = context.wrap_socket(
+        plain, server_hostname=shown_name, do_handshake_on_connect=False
+    )  # `plain` is empty from now on
+    try:
+        watch(secured, deadline)
+        secured.do_handshake()
+    except ssl.SSLCertVerificationError:
+        secured.close()
+        raise
+    except OSError:
+        secured.close()
+        left(deadline)
+        raise
+    return secured
+
+
+def _received(sock: socket.socket, size: int, deadline: float) -> bytes:
+    """What comes next, b"" at the end. Raise OSError, TimeoutError."""
+    left(deadline)
+    try:
+        data = sock.recv(size)
+    except OSError:
+        left(deadline)
+        raise
+    if not data:
+        left(deadline)
+    return data
 
 
 def _starttls(plain: socket.socket, deadline: float) -> None:
@@ -95,8 +120,7 @@ def _starttls(plain: socket.socket, deadline: float) -> None:
         said = b""
         # The last line of an answer has a space after its number.
         while not re.search(rb"(?m)^\d{3} [^\n]*\n", said) and len(said) < MAX_SAID:
-            limit(plain, left(deadline))
-            more = plain.recv(4096)
+            more = _received(plain, 4096, deadline)
             if not more:
                 break
             said += more
@@ -118,8 +142,7 @@ def _untrusted_certificate(
         with connect(addresses, port, deadline) as plain:
             if starttls:
                 _starttls(plain, deadline)
-            limit(plain, left(deadline))
-            with loose.wrap_socket(plain, server_hostname=name) as secured:
+            with _encrypt(loose, plain, name, deadline) as secured:
                 return secured.getpeercert(binary_form=True)
     except (OSError, Unreachable):
         return None
@@ -156,10 +179,7 @@ def handshake(
     try:
         if starttls:
             _starttls(plain, deadline)
-        limit(plain, left(deadline))
-        # As bytes: of a text, IDNA's codec reads each label once more.
-        shown_name = name.encode() if name.isascii() else name
-        return context.wrap_socket(plain, server_hostname=shown_name)
+        return _encrypt(context, plain, name, deadline)
     except Unreachable:
         plain.close()
         raise
@@ -250,15 +270,13 @@ def _get(
     with handshake(name, port, addresses, context, deadline) as sock:
         certificate = tls.shown(sock)
         try:
-            limit(sock, left(deadline))
             sock.sendall(
                 f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\n"
                 "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode()
             )
 
             def receive() -> bytes:
-                limit(sock, left(deadline))
-                return sock.recv(16384)
+                return _received(sock, 16384, deadline)
 
             return (*answer.read(receive, MAX_BODY), certificate)
         except TimeoutError:
@@ -293,8 +311,7 @@ def greeting(name: str, port: int, resolve: Resolve, expected: bytes, deadline: 
         with connect(addresses, port, deadline) as sock:
             said = b""
             while len(said) < len(expected):
-                limit(sock, left(deadline))
-                more = sock.recv(len(expected) - len(said))
+                more = _received(sock, len(expected) - len(said), deadline)
                 if not more:
                     break
                 said += more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import socket
 import ssl
 import time
 from pathlib import Path
@@ -36,19 +35,6 @@ def test_a_page_and_its_certificate_come_in_one_look(
     assert answer.certificate is not None
     assert answer.certificate.issuer == "Test Root"
     assert 88 < (answer.certificate.not_after - time.time()) / tls.DAY < 90
-
-
-def test_a_wait_ends_when_it_must_and_is_not_set_anew_for_nothing() -> None:
-    with socket.socket() as sock:
-        for seconds, limit in (
-            (5.0, 5.0),  # from none at all
-            (5.0 - http.SLACK / 2, 5.0),  # near enough
-            (4.0, 4.0),
-            (4.5, 4.5),  # never sooner than asked for
-            (0.01, 0.01),
-        ):
-            http.limit(sock, seconds)
-            assert sock.gettimeout() == limit
 
 
 def test_an_authority_is_believed_that_only_this_run_was_told_of(
