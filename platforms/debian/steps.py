@@ -80,19 +80,27 @@ def postgresql(database: str, user: str) -> Step:
     )
 
 
+# Whether unit $1 is active, and was started after the files behind it were last changed.
+_RUNS = (
+    'unit=$1; shift; systemctl is-active -q -- "$unit" || exit 1; '
+    'since=$(systemctl show -P ActiveEnterTimestamp --timestamp=unix -- "$unit"); '
+    'for file; do changed=$(stat -c %Y -- "$file") && [ "$changed" -le "${since#@}" ] '
+    "|| exit 1; done"
+)
+
+
 def running(unit: str, *files: str) -> Step:
     """`unit` is enabled and active, and was started after each of `files` was last changed.
 
     Compared by time rather than "has this run changed a file", so that a deploy that was cut off
-    between the file and the restart is made good by the next one.
+    between the file and the restart is made good by the next one. What a restore has started with
+    these files goes on: some take long to start.
     """
     return Step(
         f"{unit} runs, with its current files",
-        'unit=$1; shift; systemctl is-enabled -q -- "$unit" && systemctl is-active -q -- "$unit" '
-        '|| exit 1; since=$(systemctl show -P ActiveEnterTimestamp --timestamp=unix -- "$unit"); '
-        'for file; do changed=$(stat -c %Y -- "$file") && [ "$changed" -le "${since#@}" ] '
-        "|| exit 1; done",
-        'systemctl daemon-reload; systemctl enable -q -- "$1"; systemctl restart -- "$1"',
+        f'systemctl is-enabled -q -- "$1" && {{ {_RUNS}; }}',
+        f'systemctl daemon-reload; systemctl enable -q -- "$1"; ({_RUNS}) || '
+        'systemctl restart -- "$1"',
         (unit, *files),
         unit,
     )
