@@ -120,7 +120,8 @@ def _state(state: State) -> dict[str, Any]:
         "archives": [
             {
                 **{k: list(getattr(a, k)) for k in ("parts", "lists", "claims", "room")},
-                **{k: list(getattr(a, k)) for k in ("load", "holds")},
+                **{k: list(getattr(a, k)) for k in ("load", "holds", "together")},
+                "called": a.called,
             }
             for a in state.archive
         ],

@@ -148,6 +148,26 @@ def fetch_ahead(
     return {str(service): str(one) for service, one in ready.items()}
 
 
+def load_ahead(
+    connection: Connection,
+    services: Sequence[str],
+    *,
+    source: str | None = None,
+    on_progress: Progress | None = None,
+) -> None:
+    """Have what `fetch_ahead` fetched for `services` loaded at once, as far as that is possible;
+    `restore_service` of that snapshot goes on from there, and tells what is wrong. Raise BusyError,
+    SshError."""
+    words = ["load", *(f"--service={service}" for service in services)]
+    words += [f"--source={source}"] if source is not None else []
+    try:
+        remote.call(connection, words, on_progress=on_progress)
+    except (BusyError, UnreachableError):
+        raise
+    except BackupError:
+        return
+
+
 def restore_service(
     connection: Connection,
     service: str,

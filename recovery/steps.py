@@ -17,7 +17,7 @@ from pathlib import Path
 import roles
 from backup import run as backup_run
 from backup.errors import BackupError, BusyError, UnreachableError
-from backup.restore import Restored, fetch_ahead, restore_service
+from backup.restore import Restored, fetch_ahead, load_ahead, restore_service
 from checks import run as checking
 from checks.inside import NOT_LOOKED_AT
 from checks.result import Result
@@ -117,6 +117,10 @@ def backup(file: Path, host_id: str, progress: Progress) -> None:
         raise RecoveryError(f"{host_id} was not saved whole: {' / '.join(said)}")
 
 
+def _indented(progress: Progress) -> Progress:
+    return lambda message: progress(f"  {message}")
+
+
 def _under(service: str, progress: Progress) -> Progress:
     return lambda message: progress(f"  {service}: {message}")
 
@@ -156,7 +160,13 @@ def restore(
     failed: dict[str, BackupError] = {}
     with ssh.session(ssh_target(host)) as session:
         ready = _ready(session, host, services, choice, progress)
+        # When what they stand on, the duties, is back.
+        waiting = [name for name in services if name in ready and not name.startswith("_")]
         for service in services:
+            if len(waiting) > 1 and not service.startswith("_"):
+                progress(f"  {', '.join(waiting)}: bringing the data back together")
+                load_ahead(session, waiting, source=choice.source, on_progress=_indented(progress))
+                waiting = []
             progress(f"  {service}: bringing the data back")
             which = replace(choice, snapshot=ready.get(service, choice.snapshot))
             try:
@@ -196,7 +206,7 @@ def _ready(
         at=choice.at,
         once=choice.once,
         source=choice.source,
-        on_progress=lambda message: progress(f"  {message}"),
+        on_progress=_indented(progress),
     )
 
 

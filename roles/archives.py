@@ -18,6 +18,8 @@ def app(instance: str) -> Archive:
         holds=("test", "-e", settings),
         # Extracted beside the archive, then moved to its place.
         room=("/home/yunohost.backup",),
+        together=gathering.bring_back_apps(),
+        called=instance,
     )
 
 

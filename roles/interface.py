@@ -229,6 +229,11 @@ class Archive:
     what is here, is repeatable, prints {"messages": […]}, and exits with 2 when it failed before
     anything was changed. `holds` exits 0 when there is something here that it would replace.
     `room`: folders that need space for all of it once more while it is loaded.
+
+    `together`: where nothing is yet, archives of several services that agree in this command are
+    loaded by one start of it: it gets their names (`called`) as last words, and all of them in one
+    file as its stdin. It prints {"loaded": {name: [messages]}, "messages": […]}; what it does not
+    name there, `load` brings back afterwards, whatever became of it so far.
     """
 
     parts: tuple[str, ...]
@@ -237,6 +242,8 @@ class Archive:
     claims: tuple[str, ...]
     lists: tuple[str, ...] = ()
     room: tuple[str, ...] = ()
+    together: Argv = ()
+    called: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,28 @@
-"""Fetch what several services gathered together, before they come back one after another.
+"""Fetch and load what several services gathered together, before they come back one after another.
 
 To open a repository costs half a second of a processor, on purpose, and a service that comes back
 by itself opens it five times. Of all that YunoHost gathered on a host, one stream brings what it
-is made of, and each service finds its own archive ready when its turn comes.
+is made of, and each service finds its own archive ready when its turn comes. To start YunoHost
+costs a second of one: those that agree in what loads them are loaded by one start.
 
-Nothing depends on it: a service of which nothing lies ready is fetched in its turn, and says then
-what is wrong. That is why nothing here fails.
+Nothing depends on it: a service of which nothing lies ready is fetched in its turn, one that was
+not loaded with the others is loaded in its turn, and says then what is wrong. That is why nothing
+here fails.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import time
 
-from .common import Failed, Root, iso, read_text, say
+from .common import Failed, Root, iso, read_text, remove_tree, say, write
 from .contents import on_disks
 from .epoch import take_up
+from .lock import progress
+from .processes import run
 from .release import parse as parse_release
 from .release import too_new
 from .repository import choose, connected, need_repository, snapshots
@@ -121,7 +126,8 @@ def _fetch(its: Sequence[Restoring], wanted: str, until: float | None) -> dict[s
                 "paths": {},
                 "saved_before": None,
                 "previous": dict(previous) if previous else None,
-                "archive_bytes": sizes[it.service],
+                "archive_bytes": sizes[it.service]["bytes"],
+                "room": _needs(sizes[it.service]),
                 "started": iso(began),
             }
         )
@@ -147,9 +153,14 @@ def _chosen(
     return {it: one for it, one in found.items() if one[0]["at"] == newest}
 
 
-def _sizes(its: Sequence[Restoring], snapshot: str) -> dict[str, int]:
-    """Service -> bytes that come; of none, when there is no room for all of them at once, or when
-    more would come for nothing than for them."""
+def _needs(about: Mapping[str, int]) -> int:
+    """Bytes on a disk of what was counted: small files take a whole block each."""
+    return about["bytes"] + 4096 * about["files"]
+
+
+def _sizes(its: Sequence[Restoring], snapshot: str) -> dict[str, dict[str, int]]:
+    """Service -> what comes, counted; of none, when there is no room for all of them at once, or
+    when more would come for nothing than for them."""
     if not its:
         return {}
     parts = {it.service: [it.gathered(p) for a in it.archives for p in a["parts"]] for it in its}
@@ -159,8 +170,7 @@ def _sizes(its: Sequence[Restoring], snapshot: str) -> dict[str, int]:
     found = {service: about for service, about in found.items() if about["files"]}
     if 2 * sum(about["bytes"] for about in found.values()) < everything["bytes"]:
         return {}
-    # Small files take a whole block each.
-    needs = {name: about["bytes"] + 4096 * about["files"] for name, about in found.items()}
+    needs = {name: _needs(about) for name, about in found.items()}
     room: dict[str, int] = {}
     for it in its:
         for place in {place for archive in it.archives for place in archive["room"]}:
@@ -170,29 +180,37 @@ def _sizes(its: Sequence[Restoring], snapshot: str) -> dict[str, int]:
         if about["needed"] + MARGIN > about["free"]:
             say(f"{path} has no room for everything at once: each is fetched in its turn")
             return {}
-    return {service: about["bytes"] for service, about in found.items()}
+    return found
 
 
 def _dump(its: Sequence[Restoring], snapshot: str) -> None:
     """Make every archive of these from one stream, as `Restoring.fetch_archive` would make each:
-    files that only root reads. Raise Failed."""
+    files that only root reads. Those that are loaded together are one file. Raise Failed."""
     import tarfile
 
-    lists: dict[str, list[Any]] = {}
+    lists: dict[str, set[Any]] = {}
     parts: dict[str, Any] = {}
     came: set[str] = set()
+    shared: dict[tuple[str, ...], tuple[str, Any]] = {}
     with contextlib.ExitStack() as opened:
         for it in its:
             for number, archive in enumerate(it.archives):
                 path = it.archive_file(number)
                 os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-                file = opened.enter_context(open(path, "wb"))
-                opened.callback(os.fsync, file.fileno())
-                opened.callback(file.flush)
-                made = opened.enter_context(tarfile.open(fileobj=file, mode="w"))
+                key = _together(it)
+                if key in shared:
+                    there, made = shared[key]
+                    os.link(there, path)
+                else:
+                    file = opened.enter_context(open(path, "wb"))
+                    opened.callback(os.fsync, file.fileno())
+                    opened.callback(file.flush)
+                    made = opened.enter_context(tarfile.open(fileobj=file, mode="w"))
+                    if key:
+                        shared[key] = (path, made)
                 parts.update(dict.fromkeys(archive["parts"], made))
                 for name in archive["lists"]:
-                    lists.setdefault(name, []).append(made)
+                    lists.setdefault(name, set()).add(made)
 
         def take(member: Any, content: Any) -> None:
             if member.name in lists:
@@ -212,3 +230,95 @@ def _dump(its: Sequence[Restoring], snapshot: str) -> None:
         its[0].copy_out(snapshot, its[0].gathered("").rstrip("/"), take)
     if missing := (parts.keys() | lists.keys()) - came:
         raise Failed(f"snapshot {snapshot[:8]} does not hold {', '.join(sorted(missing))}")
+
+
+def _together(it: Restoring) -> tuple[str, ...]:
+    """What loads this service's archive together with others; () when it is loaded alone."""
+    return tuple(it.archives[0].get("together", ())) if len(it.archives) == 1 else ()
+
+
+def load_ahead(
+    at: Root,
+    plan: Mapping[str, Any],
+    services: Sequence[str],
+    source: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Have those of `services` of which an archive lies ready loaded together, as far as they can
+    be. The lock is held by the caller. Return those that are: the `restore` of each goes on after
+    that, and of each of the others it begins to load."""
+    source = source or need_repository(plan)
+    loaded: list[str] = []
+    for its in _groups([Restoring(at, plan, name, source) for name in services]):
+        try:
+            loaded += _load(its)
+        except (Failed, OSError) as error:
+            say(f"not loaded together, each in its turn: {error}")
+    return loaded
+
+
+def _groups(its: Sequence[Restoring]) -> list[list[Restoring]]:
+    """Those that lie ready in one file, to where nothing is yet, and that there is room for at
+    once."""
+    found: dict[tuple[Any, ...], list[Restoring]] = {}
+    for it in its:
+        state, key = it.load(), _together(it)
+        if not key or not state or not state.get("ahead") or it.holds_data():
+            continue
+        with contextlib.suppress(OSError):
+            found.setdefault((os.stat(it.archive_file(0)).st_ino, *key), []).append(it)
+    return [its for its in found.values() if len(its) > 1 and _room(its)]
+
+
+def _room(its: Sequence[Restoring]) -> bool:
+    """Whether all of them can be unpacked at once."""
+    needs = [
+        (place, int((it.load() or {}).get("room", 0)))
+        for it in its
+        for place in it.archives[0]["room"]
+    ]
+    return all(about["needed"] + MARGIN <= about["free"] for about in on_disks(needs).values())
+
+
+def _load(its: Sequence[Restoring]) -> list[str]:
+    """The services of these that one call loaded. From the moment that it can have changed
+    anything, each is a restore that was broken off while its archive was loaded."""
+    states = {}
+    for it in its:
+        state = it.load()
+        if state is None:
+            continue
+        try:
+            it.commands("stop")
+        except Failed:
+            continue  # it is told in its turn
+        states[it] = state
+    if len(states) < 2:
+        return []
+    ahead = {it: dict(state) for it, state in states.items()}
+    for it, state in states.items():
+        state.pop("ahead")
+        state |= {"step": "load", "replacing": True, "together": True}
+        it.save(state)
+        write(f"{it.home}/unfinished", b"")
+    first = next(iter(states))
+    progress(first.at, "restore", "load", service=", ".join(it.service for it in states))
+    names = {it: str(it.archives[0]["called"]) for it in states}
+    with open(first.archive_file(0), "rb") as file:
+        done = run((*_together(first), *names.values()), stdin=file, timeout=12 * 3600)
+    for text in done.err.decode(errors="replace").splitlines():
+        say(text)
+    if done.code == 2:  # nothing was changed
+        for it, state in ahead.items():
+            remove_tree(f"{it.home}/unfinished")
+            it.save(state)
+    if done.code != 0:
+        return []
+    answer = json.loads(done.out)
+    told = answer["messages"]  # by the first one, for all
+    loaded = {it: state for it, state in states.items() if names[it] in answer["loaded"]}
+    for it, state in loaded.items():
+        state["loaded"] = 1
+        state["told"] = [*told, *answer["loaded"][names[it]]]
+        told = []
+        it.save(state)
+    return [it.service for it in loaded]

@@ -96,6 +96,9 @@ def arguments(words: Sequence[str] | None) -> Any:
     it.add_argument("--at")
     it.add_argument("--once", action="store_true", help="leave out what came back already")
     it.add_argument("--source", help="a file that describes another host's repository")
+    it = verbs.add_parser("load", help="what was fetched so, where one command loads it all")
+    it.add_argument("--service", action="append", required=True, dest="services")
+    it.add_argument("--source", help="a file that describes another host's repository")
     for name in ("canaries", "counts"):
         verbs.add_parser(name).add_argument("--service", required=True)
     it = verbs.add_parser("fence")
@@ -138,11 +141,15 @@ def perform(at: Root, args: Any) -> tuple[Any, bool]:
         if args.verb == "backup":
             receipt = backup(at, plan, args.run)
             return receipt, bool(receipt["ok"])
+        source = load_source(args.source) if getattr(args, "source", None) else None
+        if args.verb == "load":
+            from .ahead import load_ahead
+
+            return {"ok": True, "loaded": load_ahead(at, plan, args.services, source)}, True
         try:
             until = parse_iso(args.at) if args.at else None
         except ValueError:
             raise Failed(f"{args.at!r} is not a time: write 2026-11-23T20:15:00Z") from None
-        source = load_source(args.source) if args.source else None
         if args.verb == "fetch":
             from .ahead import fetch_ahead
 

@@ -69,6 +69,9 @@ def restore(
             )
         if state.pop("ahead", False):
             say(f"{service}: snapshot {state['snapshot'][:8]}, fetched before")
+        elif state.pop("together", False):
+            done = "loaded" if state.get("loaded") else "fetched"
+            say(f"{service}: snapshot {state['snapshot'][:8]}, {done} before")
         else:
             say(f"continuing the restore of {service} that was broken off ({state['step']})")
         return _finish(it, state, began)
@@ -210,6 +213,8 @@ def clear(it: Restoring) -> None:
 def _finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any]:
     """From "all is fetched and verified" to "the service has accepted it"."""
     manifest = state["manifest"]
+    for text in state.get("told", ()):
+        it.warn(f"{it.service}: {text}")
     try:
         if state["step"] == "fetched":
             it.tell("stop")

@@ -26,8 +26,10 @@ BRING_BACK = f"{PROGRAMS}/bring-back"
 
 # Needed for every restore, whatever part of an archive comes back.
 LISTS = ("info.json", "backup.csv")
-# A word of an argv that the program replaces by a name it reads in the archive.
+# Words of an argv that the program replaces: by a name it reads in the archive, by those of all
+# apps that it is to bring back.
 DOMAIN = "DOMAIN"
+APPS = "APPS"
 # Seconds that another operation, such as somebody's own backup, is waited for. A run has waited
 # before, when nothing stood still yet.
 WAIT = 3600
@@ -48,8 +50,8 @@ def collect_after() -> Argv:
     return (COLLECT, "after")
 
 
-def _named(argv: Argv, name: str) -> list[str]:
-    return [DOMAIN if word == name else word for word in argv]
+def _named(argv: Argv, name: str, placeholder: str) -> list[str]:
+    return [placeholder if word == name else word for word in argv]
 
 
 # Apps install Debian packages while they come back. Broken off in the middle of that, nothing can
@@ -63,18 +65,33 @@ _MEND: dict[str, Sequence[str]] = {
 }
 
 
-def bring_back_app(instance: str) -> Argv:
-    """Takes an archive that holds this app as standard input; replaces what is here."""
+def _for_apps() -> dict[str, Sequence[str]]:
     stand_in = "domain.example"
-    told = {
+    return {
         **_MEND,
         "domains": commands.domain_list(),
         "domains-in-directory": commands.domains_in_directory(),
-        "domain-add": _named(commands.domain_add(stand_in, timeout=WAIT), stand_in),
+        "domain-add": _named(commands.domain_add(stand_in, timeout=WAIT), stand_in, DOMAIN),
+    }
+
+
+def bring_back_app(instance: str) -> Argv:
+    """Takes an archive that holds this app as standard input; replaces what is here."""
+    told = {
+        **_for_apps(),
         "remove": commands.app_remove(instance, timeout=WAIT),
         "restore": commands.backup_restore(BACK, apps=(instance,), timeout=WAIT),
     }
     return (BRING_BACK, "app", instance, json.dumps(told))
+
+
+def bring_back_apps() -> Argv:
+    """The same for several, by one start of YunoHost, where none of them is yet; their instances
+    come after it. Those that are not back afterwards, `bring_back_app` brings back."""
+    stand_in = "app"
+    restore = commands.backup_restore(BACK, apps=(stand_in,), timeout=WAIT)
+    told = {**_for_apps(), "restore": _named(restore, stand_in, APPS)}
+    return (BRING_BACK, "apps", json.dumps(told))
 
 
 def bring_back_system() -> Argv:

@@ -65,7 +65,11 @@ class House:
                 **self._part([f"apps/{instance}"], gathering.bring_back_app(instance)),
             }
             place = str(self.root / "etc/yunohost/apps" / instance / "settings.yml")
-            host.plan["services"][name]["archives"][0]["holds"] = ["test", "-e", place]
+            host.plan["services"][name]["archives"][0] |= {
+                "holds": ["test", "-e", place],
+                "together": self._here(gathering.bring_back_apps()),
+                "called": instance,
+            }
         host.plan["duties"]["base"] = {
             "restore": {"stop": [], "prepare": [], "accept": []},
             **self._part(["conf", "data"], gathering.bring_back_system(), ["system"]),

@@ -275,6 +275,18 @@ def test_one_app_comes_back_alone(house: House) -> None:
     assert not (host.var / "restore" / "blog").exists()
 
 
+def kept(house: House, service: str) -> set[str]:
+    """The apps in what lies ready for a service."""
+    archive = house.site.var / "restore" / service / "new/0.tar"
+    assert archive.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(archive) as made:
+        names = made.getnames()
+    assert {"info.json", "backup.csv"} < set(names)
+    assert len(names) == len(set(names))
+    assert not [n for n in names if n.startswith(("data", "conf"))]
+    return {n.split("/")[1] for n in names if n.startswith("apps/")}
+
+
 SITE = "domain=site.lab.test&path=/&init_main_permission=visitors&password=Sftp-Passw0rd-1"
 # restic, that loses its connection in the middle of what it prints.
 HALF = """
@@ -301,20 +313,18 @@ def test_several_apps_are_fetched_at_once_and_come_back_in_their_turn(house: Hou
     host = house.site
     snapshot = host.agent("backup")["snapshot"]
     gone(house, "wordpress", "my_webapp")
+    for name in ("blog", "site"):
+        host.plan["services"][name]["archives"][0]["together"] = []
     asked = ("fetch", "--service=_base", "--service=blog", "--service=site")
     # A machine that takes another one's place: the repository asks whose turn it is.
     host.plan["epoch"] = 2
     # What is there already, here the system, is left to its turn.
     assert ready(house, *asked) == {"blog": snapshot, "site": snapshot}
     for name, app in (("blog", "wordpress"), ("site", "my_webapp")):
-        archive = host.var / "restore" / name / "new/0.tar"
-        assert archive.stat().st_mode & 0o777 == 0o600
-        with tarfile.open(archive) as made:
-            names = made.getnames()
-        assert {"info.json", "backup.csv"} < set(names)
-        assert {n.split("/")[1] for n in names if n.startswith("apps/")} == {app}
-        assert not [n for n in names if n.startswith(("data", "conf"))]
+        assert kept(house, name) == {app}
     assert (host.var / "epoch").read_text() == "2\n"
+    # Nothing loads them together.
+    assert host.agent("load", "--service=blog", "--service=site")["loaded"] == []
     # Nothing more is asked of the repository.
     restic = host.plan["repository"]["restic"]
     host.plan["repository"]["restic"] = ["false"]
@@ -330,6 +340,165 @@ def test_several_apps_are_fetched_at_once_and_come_back_in_their_turn(house: Hou
     # Both are in use again: nothing is fetched over their heads.
     host.plan["repository"]["restic"] = restic
     assert host.agent(*asked)["ready"] == {}
+
+
+BOTH = ("--service=blog", "--service=site")
+
+
+def restores(house: House, since: int) -> list[list[str]]:
+    """The apps of each `backup restore` since that many calls."""
+    calls = [c for c in house.calls()[since:] if c[:2] == ["backup", "restore"]]
+    known = {"wordpress", "my_webapp"}
+    return [[word for word in call if word in known] for call in calls]
+
+
+def test_several_apps_are_loaded_by_one_start_of_yunohost(house: House) -> None:
+    host = house.site
+    log = house.root / "var/log/wordpress"
+    log.mkdir(parents=True)
+    log.chmod(0o750)
+    snapshot = host.agent("backup")["snapshot"]
+    gone(house, "wordpress", "my_webapp")
+    log.rmdir()
+    house.yunohost("domain", "remove", "blog.lab.test")
+    ready(house, "fetch", *BOTH)
+    assert kept(house, "blog") == kept(house, "site") == {"wordpress", "my_webapp"}
+    before = len(house.calls())
+    assert host.agent("load", *BOTH)["loaded"] == ["blog", "site"]
+    host.plan["repository"]["restic"] = ["false"]
+    told = {}
+    for name in ("blog", "site"):
+        done = host.agent("restore", f"--service={name}", f"--snapshot={snapshot}")
+        assert (done["ok"], done["snapshot"][:8], done["live"]) == (True, snapshot, None)
+        assert done["bytes"] > 0
+        assert "loaded before" in done["said"]
+        told[name] = str(done["messages"])
+        assert not (host.var / "restore" / name).exists()
+    assert restores(house, before) == [["wordpress", "my_webapp"]]
+    assert "blog.lab.test was added" in told["blog"]
+    assert "open to the app again: /var/log/wordpress" in told["blog"]
+    assert told["site"] == "[]"
+    page = house.root / "var/www/wordpress/page.php"
+    assert (page.read_text(), page.stat().st_uid) == ("hello", 4713)
+    assert house.now("apps")["wordpress"]["data"] == "data of wordpress"
+    assert house.now("apps")["my_webapp"]["data"] == "data of my_webapp"
+    assert not [p for p in house.archives.iterdir() if "restore" in p.name]
+
+
+def test_one_that_is_broken_takes_no_other_with_it(house: House) -> None:
+    host = house.site
+    snapshot = host.agent("backup")["snapshot"]
+    gone(house, "wordpress", "my_webapp")
+    # It ends well all the same, as YunoHost does (recording 340).
+    house.change(broken={"wordpress": ["restore"]})
+    ready(house, "fetch", *BOTH)
+    before = len(house.calls())
+    assert host.agent("load", *BOTH)["loaded"] == ["site"]
+    assert host.agent("restore", "--service=site", f"--snapshot={snapshot}")["ok"]
+    failed = host.agent("restore", "--service=blog", f"--snapshot={snapshot}", code=1)
+    assert "wordpress was not restored: YunoHost says Error" in failed["error"]
+    assert set(house.now("apps")) == {"my_webapp"}
+    alone = [["wordpress"], ["wordpress"]]
+    assert restores(house, before) == [["wordpress", "my_webapp"], *alone]
+    house.change(broken={})
+    assert host.agent("restore", "--service=blog")["ok"] is True
+
+
+def test_one_that_ends_the_whole_leaves_each_to_its_turn(house: House) -> None:
+    host = house.site
+    snapshot = host.agent("backup")["snapshot"]
+    gone(house, "wordpress", "my_webapp")
+    # The first attempt finds a domain gone, as if it had been removed meanwhile: YunoHost ends
+    # there, with a ghost of the one, and without a word about the other (recording 338).
+    for name in ("blog", "site"):
+        argv = host.plan["services"][name]["archives"][0]["together"]
+        told = json.loads(argv[-1])
+        without = f'import json; p="{house.state}"; s=json.load(open(p)); '
+        without += "del s['domains']['blog.lab.test']; json.dump(s, open(p,'w'))"
+        script = 'python3 -c "$1"; shift; exec "$@"'
+        told["restore"] = ["sh", "-c", script, "sh", without, *told["restore"]]
+        argv[-1] = json.dumps(told)
+    ready(house, "fetch", *BOTH)
+    done = host.agent("load", *BOTH)
+    assert done["loaded"] == []
+    assert "wordpress is not back with the others" in done["said"]
+    assert list(house.now("apps")) == ["wordpress"]  # the ghost
+    for name in ("blog", "site"):
+        assert host.agent("restore", f"--service={name}", f"--snapshot={snapshot}")["ok"]
+    assert house.now("apps")["wordpress"]["data"] == "data of wordpress"
+    assert house.now("apps")["my_webapp"]["data"] == "data of my_webapp"
+
+
+def test_killed_while_they_are_loaded_each_goes_on(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    gone(house, "wordpress", "my_webapp")
+    ready(house, "fetch", *BOTH)
+    reached, right = host.base / "reached", {}
+    for name in ("blog", "site"):
+        part = host.plan["services"][name]["archives"][0]
+        right[name] = part["together"]
+        told = json.loads(part["together"][-1])
+        told["restore"] = ["sh", "-c", f'"$@"; touch "{reached}"; exec sleep 60', "sh"] + (
+            told["restore"]
+        )
+        part["together"] = [*part["together"][:-1], json.dumps(told)]
+    # The same command as when they were fetched, or they would not be one file.
+    ready(house, "fetch", *BOTH)
+    process = host.start("load", *BOTH)
+    wait_for(reached.exists)
+    process.kill()
+    process.wait(10)
+    host.agent("undo")
+    apps = house.now("apps")
+    apps["wordpress"]["data"] = "half"
+    house.change(apps=apps)
+    for name in ("blog", "site"):
+        host.plan["services"][name]["archives"][0]["together"] = right[name]
+    # A rebuild that goes on fetches ahead again: what was broken off is left to its turn.
+    assert host.agent("fetch", *BOTH)["ready"] == {}
+    assert host.agent("load", *BOTH)["loaded"] == []
+    for name in ("blog", "site"):
+        done = host.agent("restore", f"--service={name}")
+        assert "fetched before" in done["said"]
+    assert house.now("apps")["wordpress"]["data"] == "data of wordpress"
+    assert house.now("apps")["my_webapp"]["data"] == "data of my_webapp"
+
+
+def test_without_room_for_all_at_once_each_is_loaded_in_its_turn(house: House) -> None:
+    host = house.site
+    snapshot = host.agent("backup")["snapshot"]
+    gone(house, "wordpress", "my_webapp")
+    ready(house, "fetch", *BOTH)
+    file = host.var / "restore/site/state.json"
+    state = json.loads(file.read_text())
+    assert state["room"] > 0
+    file.write_text(json.dumps(state | {"room": 2**60}))
+    before = len(house.calls())
+    assert host.agent("load", *BOTH)["loaded"] == []
+    assert len(house.calls()) == before
+    for name in ("blog", "site"):
+        assert host.agent("restore", f"--service={name}", f"--snapshot={snapshot}")["ok"]
+
+
+def test_what_somebody_set_up_meanwhile_is_not_loaded_over(house: House) -> None:
+    host = house.site
+    snapshot = host.agent("backup")["snapshot"]
+    gone(house, "wordpress", "my_webapp")
+    ready(house, "fetch", *BOTH)
+    house.yunohost("app", "install", "my_webapp", "--args", SITE)
+    before = len(house.calls())
+    assert host.agent("load", *BOTH)["loaded"] == []
+    assert restores(house, before) == []
+    # Seen by the program that loads, at the last moment: nothing was changed.
+    for name in ("blog", "site"):
+        host.plan["services"][name]["archives"][0]["holds"] = ["false"]
+    assert host.agent("load", *BOTH)["loaded"] == []
+    assert restores(house, before) == []
+    host.plan["services"]["site"]["archives"][0]["holds"] = ["true"]
+    refused = host.agent("restore", "--service=site", f"--snapshot={snapshot}", code=1)
+    assert "--replace" in refused["error"]
+    assert host.agent("restore", "--service=blog", f"--snapshot={snapshot}")["ok"]
 
 
 def test_what_lies_ready_is_taken_by_its_name_alone(house: House) -> None:

@@ -77,6 +77,7 @@ def test_what_lies_ready_is_named_to_those_that_come_back(
         return {"_base": "cafe", "pad": "cafe"}
 
     monkeypatch.setattr(steps, "fetch_ahead", fetch)
+    monkeypatch.setattr(steps, "load_ahead", lambda *_, **__: None)
     monkeypatch.setattr(
         steps, "restore_service", lambda _, service, **more: (service, more["snapshot"])
     )
@@ -97,6 +98,32 @@ def test_what_lies_ready_is_named_to_those_that_come_back(
     ):
         assert {snapshot for _, snapshot in taken(platform, *services, **chosen)} == {None}
     assert len(words) == 1
+
+
+def test_what_lies_ready_is_loaded_at_once_when_the_system_is_back(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host: Any = SimpleNamespace(id="monts", platform="yunohost")
+    there: dict[str, str] = {}
+    monkeypatch.setattr(steps, "fetch_ahead", lambda *_, **__: there)
+    monkeypatch.setattr(
+        steps, "load_ahead", lambda _, services, **__: asked.append(f"load {' '.join(services)}")
+    )
+    services = ("_base", "mail", "site", "pad")
+    there |= {"_base": "cafe", "site": "cafe", "pad": "cafe"}
+    steps.restore(host, services, lambda _: None)
+    assert asked == ["_base", "load site pad", "mail", "site", "pad"]
+    # Without what they stand on, nothing is loaded; one alone is loaded as ever.
+    asked.clear()
+    asked.errors = {"_base": BackupError("no archive")}
+    with pytest.raises(BackupError):
+        steps.restore(host, services, lambda _: None)
+    assert asked == ["_base"]
+    asked.clear()
+    asked.errors.clear()
+    del there["pad"]
+    steps.restore(host, services, lambda _: None)
+    assert asked == list(services)
 
 
 def test_what_the_others_stand_on_ends_it(asked: Asked) -> None:
