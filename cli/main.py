@@ -10,6 +10,7 @@ import gc
 import importlib
 import os
 import sys
+import types
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -35,8 +36,12 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "lab": ("cli.lab", "lab", "Throwaway hosts on this machine."),
 }
 
-# pydantic asks every installed package whether it is a plugin of pydantic; there is none here.
+# pydantic asks every installed package whether it is a plugin of pydantic; there is none here. What
+# it would ask with loads thirty modules, whatever the variable says.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+_asked = types.ModuleType("pydantic.plugin._loader")
+_asked.__dict__["get_plugins"] = tuple
+sys.modules.setdefault(_asked.__name__, _asked)
 
 FAILED, USAGE, NOT_ALLOWED, INTERRUPTED = 1, 64, 77, 130
 _STOPPED = "releve: stopped by Ctrl-C. Run it again to go on: what is done already is found done"

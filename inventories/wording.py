@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -28,6 +27,8 @@ _TYPES = {
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` is most likely a mistake for, or None."""
+    import difflib  # for mistakes alone
+
     close = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
     return close[0] if close else None
 
