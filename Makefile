@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv test unit lint drill drill-mail live bench lab-packages packages test-packages root
+.PHONY: help venv test test-long unit lint drill drill-mail live bench lab-packages packages test-packages root
 
 BIN := .venv/bin
 ROOMS := agent backup checks cli deploy inventories lab platforms recovery roles tools
@@ -38,10 +38,14 @@ drill: root venv packages lab-packages ## lose a datacenter on throwaway hosts, 
 drill-mail: ## the same with a mail server
 	@$(MAKE) --no-print-directory drill INVENTORY=inventories/lab-mail.toml
 
-test: root venv packages lab-packages test-packages ## every check and test, those on real hosts included (root)
+test: root venv packages lab-packages test-packages ## every check and test, those on real hosts included, but the longest (root)
 	@make/timed lint $(MAKE) --no-print-directory lint
 	@make/timed "unit and contract tests" $(BIN)/python -m pytest -q -n auto --maxprocesses=4 tests/unit tests/contract
 	@make/timed "tests with real programs and on real hosts" $(BIN)/python -m pytest -n 4 --no-loadscope-reorder tests/lab tests/programs tests/standin
+
+test-long: root venv packages lab-packages test-packages ## the tests that take longest too: ten thousand mails in a loss, a rehearsal with mail (root)
+	@RELEVE_TEST_LONG=1 RELEVE_TEST_MAILS=10000 \
+	make/timed "mail, the long tests too" $(BIN)/python -m pytest -s --durations=10 tests/lab/test_mail.py
 
 unit: venv ## the tests that need no host and no root
 	@make/packages openssh-client "makes keys"

@@ -31,6 +31,8 @@ def new_name() -> str:
 # recovery have a house of their own, for they take as long as all others of the house together.
 _HOUSE = ("test_checks", "test_deploy", "test_services")
 _LONGEST_FIRST = ("test_recovery", *_HOUSE, "test_mail", "test_story", "test_backup")
+# Set where the tests marked `long` are asked for too.
+_LONG = "RELEVE_TEST_LONG"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,7 +42,18 @@ def pytest_configure(config: pytest.Config) -> None:
         os.nice(5)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_report_header() -> list[str]:
+    left_out = "left out: the tests marked long (make test-long runs them)"
+    return [] if os.environ.get(_LONG) else [left_out]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not os.environ.get(_LONG):
+        # Counted as left out, not as skipped: it was not asked for (make test-long).
+        left = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
     def turn(item: pytest.Item) -> int:
         name = item.path.stem if item.path.parent.name == "lab" else ""
         return _LONGEST_FIRST.index(name) if name in _LONGEST_FIRST else len(_LONGEST_FIRST)
