@@ -6,8 +6,7 @@ repository, so nothing is ever saved over the real copies; they are lent for a d
 
 from __future__ import annotations
 
-import secrets as random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
@@ -21,6 +20,8 @@ from backup.trust import noted
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory
 from inventories.secrets import Secrets
+from platforms.yunohost import passwords
+from platforms.yunohost.wanted import password_of
 from recovery import isolation, room, steps
 from recovery.errors import UsageError
 from recovery.evidence import Evidence, Place
@@ -71,16 +72,29 @@ def variant(inventory: Inventory, host: Host, blank: Host | None = None) -> Inve
     )
 
 
-def make_up(file: Path) -> None:
+def make_up(file: Path, real: Collection[str]) -> None:
     """Give the rehearsal `file` a password of its own wherever its services name one that people
     keep in the secrets, such as that of a relay: it reaches nobody who could ask for it, and the
-    real ones stay where they are."""
+    real ones stay where they are.
+
+    The same for accounts that deploys made, whose passwords are among the names in the `real`
+    secrets: the accounts come with the data, and without one would be taken for a member's.
+    """
     inventory = roles.load(file)
     parts = (*inventory.services.values(), *inventory.hosts.values())
     kept = Secrets.open(file)
-    for name in {name for part in parts for name in _named(part.model_dump())} - set(kept.names()):
-        kept.set(name, random.token_urlsafe(24))
+    asked = {name for part in parts for name in _named(part.model_dump())}
+    made = {name for host in inventory.hosts.values() for name in _accounts(host)} & set(real)
+    for name in (asked | made) - set(kept.names()):
+        kept.set(name, passwords.new())
     kept.save()
+
+
+def _accounts(host: Host) -> Iterator[str]:
+    """The secrets of the accounts that deploys make on a YunoHost server. Pure."""
+    if host.yunohost:
+        for account in (*host.yunohost.operators, *host.yunohost.mailboxes):
+            yield password_of(host.id, account)
 
 
 def _named(value: object) -> Iterator[str]:
@@ -111,7 +125,7 @@ def rehearse(file: Path, loan: Loan, blank: Host, watch: Stopwatch) -> Evidence:
     problems: list[str] = []
     finished: datetime | None = None
     try:
-        make_up(file)
+        make_up(file, loan.secrets.names())
         with watch.phase("install", counted=True):
             steps.deploy(file, ("install",), [host.id], watch.progress, "Installing the software")
         duties = archived_duties(inventory, host.id)
