@@ -443,9 +443,19 @@ def test_accounts_come_change_and_go_by_commands(post: Post) -> None:
     ):
         assert why in post.releve(*account, "add", post.file, address, given=password, code=code)
     post.releve(*account, "add", post.file, new, "--quota", "100k", given="premier mot de passe")
+    with post.door.imap(new, "premier mot de passe"), post.door.submit(new, "premier mot de passe"):
+        pass  # (what a server remembers of it)
     post.releve(*account, "password", post.file, new, given="second mot de passe")
     with pytest.raises(Exception, match="AUTHENTICATIONFAILED"):
         post.door.imap(new, "premier mot de passe")
+    with post.door.plain(587) as smtp:
+        smtp.starttls(context=post.door.context)
+        smtp.ehlo()
+        smtp.user, smtp.password = new, "premier mot de passe"
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            smtp.auth("PLAIN", smtp.auth_plain)
+        smtp.password = "second mot de passe"
+        smtp.auth("PLAIN", smtp.auth_plain)
     # A mailbox that is full says so before the mail is taken.
     with post.door.submit(ALICE, PASSWORDS[ALICE]) as smtp:
         heavy = letter(ALICE, new, "lourd", "x" * 70 + "\n" + ("y" * 70 + "\n") * 1500)
