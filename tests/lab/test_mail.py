@@ -88,6 +88,8 @@ EQUIPE = "equipe@atelier.example"
 SHARED = f'"Shared/{CONTACT}"'
 # How many mails of a member are compared one by one, beside heavy ones.
 MANY = int(os.environ.get("RELEVE_TEST_MAILS", "600"))
+# Of their own (bytes), so that they can be filled without hurting anybody.
+DISK = 4_000_000_000 if MANY < 5000 else 16_000_000_000
 MAILHOST = "python3 /usr/local/lib/releve/mail/mailhost.py"
 PASSWORDS = {ALICE: "correct horse battery", BOB: "motdepasse de bob", CONTACT: "pour le bureau"}
 
@@ -100,8 +102,7 @@ class Post:
         began = time.monotonic()
         given = folder / "post.toml"
         given.write_text(INVENTORY)
-        # A disk that can be filled without hurting anybody.
-        lab.up(roles.load(given), disk=4_000_000_000 if MANY < 5000 else 16_000_000_000)
+        lab.up(roles.load(given), disk=DISK)
         lab.blank("dehors", datacenter="PAR", provider="three")
         lab.call("poste", "mail.atelier.example")
         with ThreadPoolExecutor() as pool:
@@ -685,6 +686,7 @@ def test_programs_show_a_renewed_certificate(post: Post) -> None:
 
 
 def test_a_full_disk_makes_senders_wait_and_loses_nothing(post: Post) -> None:
+    assert int(post.sh("df -B1 --output=size /srv | tail -1")) < DISK  # (not this machine's)
     post.sh('fallocate -l "$(($(df -B1 --output=avail /srv | tail -1) - 20000000))" /srv/full')
     with pytest.raises(smtplib.SMTPResponseException, match="452"):
         post.send(ALICE, BOB, "disque plein")
@@ -939,7 +941,7 @@ def test_a_lost_host_comes_back_on_the_next_debian(
         datacenter="PAR",
         provider="three",
         release="trixie",
-        disk=4_000_000_000 if MANY < 5000 else None,
+        disk=DISK,
     )
     lab.call("poste-new", "mail.atelier.example")
     six = ("--address6", str(blank.address6)) if blank.address6 else ()
