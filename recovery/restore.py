@@ -20,6 +20,7 @@ from backup.remote import human
 from backup.repository import open_repository
 from backup.restore import Restored
 from backup.trust import noted
+from deploy.refusal import errors_of
 from inventories import edit
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory, Service
@@ -95,6 +96,7 @@ def restore(
     if url is not None:
         _refuse_address(file, names, host, choice, url)
     if before.id != host.id:
+        _refuse_place(file, inventory, services, host)
         return _move(_Move(file, inventory, services, before, host), choice, progress)
     # All of a host that is not set up yet: first the accounts, domains and settings it had.
     duties = archived_duties(inventory, host.id) if not names else ()
@@ -130,6 +132,21 @@ def restore(
     if url is not None:
         _name(file, services, host, progress)
     return found
+
+
+def _refuse_place(file: Path, inventory: Inventory, services: Sequence[str], host: Host) -> None:
+    """Raise UsageError when services cannot stand on `host` by the rules that a deploy goes by,
+    such as that it has a repository: from there on nothing would save them, nor bring them back."""
+    there = {
+        name: inventory.services[name].model_copy(update={"host": host.id}) for name in services
+    }
+    known = errors_of(inventory, file)
+    moved = inventory.model_copy(update={"services": {**inventory.services, **there}})
+    if errors := [error for error in errors_of(moved, file) if error not in known]:
+        raise UsageError(
+            f"{', '.join(services)} cannot move to {host.id}: `releve deploy` would refuse the "
+            "inventory from then on. Nothing was changed:\n" + "\n".join(errors)
+        )
 
 
 def _refuse_address(file: Path, names: Sequence[str], host: Host, choice: Choice, url: str) -> None:

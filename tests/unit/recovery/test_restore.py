@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -146,6 +147,19 @@ def test_where_an_address_cannot_change_along_it_says_what_to_do_instead(file: P
     with pytest.raises(UsageError, match="On poste, write the new url into"):
         restore._refuse_address(file, ["courriel"], poste, NEWEST, url)
     assert roles.load(file).services["site"].url == "https://site.example.org"
+
+
+def test_no_service_moves_to_where_nothing_would_save_it(file: Path) -> None:
+    key = roles.load(file).hosts["monts"].host_key or ""
+    text = file.read_text().replace("[hosts.monts]\n", '[hosts.monts]\nrepository = "coffre"\n')
+    file.write_text(text + MAIL.replace("KEY", key) + OTHERS)
+    before = file.read_bytes()
+    for choice in (NEWEST, replace(NEWEST, dry_run=True)):
+        with pytest.raises(UsageError, match=r"site cannot move to loin: .* changed:\n") as told:
+            restore.restore(file, ["site"], "loin", choice)
+        assert "[no-repository] hosts.loin: has services and no repository" in str(told.value)
+        assert "hosts.poste" not in str(told.value)  # what is so anyhow is no reason
+    assert file.read_bytes() == before
 
 
 def test_what_would_come_is_said_for_people() -> None:
