@@ -122,8 +122,7 @@ def run(
     default. `as_watch`: the key is the watch's, see `checks.sessions`. `in_charge`: only
     the servers in charge of a zone are asked about it, not what resolvers remember. `trusting`:
     more authorities to believe, as PEM.
-    Raise NothingChosen, UnknownAddress, RefusedKeyError (a wrong passphrase), OSError (the trust
-    file).
+    Raise NothingChosen, UnknownAddress, RefusedKeyError (a wrong passphrase), TrustError.
     """
     from roles.registry import HOSTS, SERVICES
 

@@ -27,6 +27,12 @@ class Certificate:
     issuer: str
 
 
+class TrustError(Exception):
+    """The authority that the inventory trusts cannot be read."""
+
+    exit_code = 64
+
+
 class CertificateRefused(Exception):
     """A browser would refuse this certificate. The message says why and what to do."""
 
@@ -36,11 +42,18 @@ def context(trust: Path | None, trusting: str = "") -> ssl.SSLContext:
     those in the text `trusting` (PEM both).
 
     Making one costs tens of milliseconds, using it for another connection nothing.
-    Raise OSError when `trust` cannot be read.
+    Raise TrustError when `trust` cannot be read.
     """
     made = authorities.context()
     if trust is not None:
-        made.load_verify_locations(cafile=str(trust))
+        try:
+            made.load_verify_locations(cafile=str(trust))
+        except OSError as error:
+            why = "is no certificate as PEM" if isinstance(error, ssl.SSLError) else error.strerror
+            raise TrustError(
+                f"{trust}: {why}. The inventory names this file in certificates.trust: put the "
+                "authority's certificate there"
+            ) from None
     if trusting:
         made.load_verify_locations(cadata=trusting)
     made.options |= ssl.OP_NO_TICKET  # nobody comes back: spare servers the work of a ticket

@@ -46,6 +46,7 @@ class Around:
     platforms: Mapping[str, Collection[str]] | None = None  # service role -> where it can stand
     host_platforms: Mapping[str, Collection[str]] | None = None  # the same for duties of hosts
     secrets_file: bool | None = None  # is there one? None: do not judge
+    trust_file: bool | None = None  # the same of the file that certificates.trust names
 
 
 def judge(
@@ -55,13 +56,15 @@ def judge(
     platforms: Mapping[str, Collection[str]] | None = None,
     host_platforms: Mapping[str, Collection[str]] | None = None,
     secrets_file: bool | None = None,
+    trust_file: bool | None = None,
 ) -> tuple[Judgement, ...]:
     """Every judgement that no acknowledgement silences, errors first.
 
     `platforms` and `host_platforms`: role -> platforms it can be deployed on; None leaves
-    that unjudged. `secrets_file`: whether there is one. `today` defaults to the machine's.
+    that unjudged. `secrets_file`, `trust_file`: whether there is one. `today` defaults to the
+    machine's.
     """
-    around = Around(today or date.today(), platforms, host_platforms, secrets_file)
+    around = Around(today or date.today(), platforms, host_platforms, secrets_file, trust_file)
     found = [judgement for rule in RULES.values() for judgement in rule(inventory, around)]
     valid, complaints = _acknowledgements(inventory, around.today)
     kept = [j for j in found if not any(_covers(a, j) for a in valid)]
@@ -541,12 +544,24 @@ def _secrets(inventory: Inventory, around: Around) -> Iterator[Judgement]:
         )
 
 
+def _trust(inventory: Inventory, around: Around) -> Iterator[Judgement]:
+    if around.trust_file is False:
+        yield Judgement(
+            "trust-file",
+            "error",
+            "certificates.trust",
+            f"names {inventory.certificates.trust}, and there is no such file beside the inventory",
+            "Put the authority's certificate there as PEM; a lab has it beside its inventory",
+        )
+
+
 Rule = Callable[[Inventory, Around], Iterator[Judgement]]
 
 RULES: dict[str, Rule] = {
     "repository-place": _copies_burn_too,
     "repository-provider": _one_provider,
     "no-repository": _no_copies,
+    "trust-file": _trust,
     "hds": _hds,
     "decrypt": _who_decrypts,
     "restore": _who_restores,

@@ -28,7 +28,8 @@ def load(path: Path) -> Inventory:
 def judge(inventory: Inventory, file: Path | None = None) -> tuple[Judgement, ...]:
     """Whether the whole is wise, with what the registry knows; errors first.
 
-    `file`: where the inventory lies, to see whether it has a file of secrets.
+    `file`: where the inventory lies, to see whether it has a file of secrets, and that of the
+    authority that it names.
     A deploy should refuse an inventory with an error among these; checks should not care.
     """
     from inventories.judge import judge as judge_with
@@ -47,7 +48,13 @@ def judge(inventory: Inventory, file: Path | None = None) -> tuple[Judgement, ..
         platforms={name: role.on.keys() for name, role in SERVICES.items()},
         host_platforms={name: role.on.keys() for name, role in HOSTS.items()},
         secrets_file=None if file is None else secrets_file(file).exists(),
+        trust_file=None if file is None else _trusted(inventory, file),
     )
     return tuple(
         sorted((*lacking(inventory), *of_roles, *found), key=lambda one: one.level != "error")
     )
+
+
+def _trusted(inventory: Inventory, file: Path) -> bool:
+    named = inventory.certificates.trust
+    return named is None or (file.parent / named).is_file()

@@ -48,6 +48,14 @@ def test_an_authority_is_believed_that_only_this_run_was_told_of(
     assert http.fetch(*whom, told, time.monotonic() + 5).status == 200
 
 
+def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    for why in ("No such file", "is no certificate"):
+        with pytest.raises(tls.TrustError, match=f"ca.pem: {why}.*certificates.trust"):
+            tls.context(file)
+        file.write_text("nothing of the kind")
+
+
 def test_a_chain_through_an_intermediate_holds_when_it_is_sent(
     serve: Serve, talks: SimpleNamespace, root: Authority, trust: Path
 ) -> None:

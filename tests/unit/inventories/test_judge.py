@@ -64,6 +64,7 @@ CASES: list[tuple[str, str, tuple[str, ...], object]] = [
     ("ttl", "warning", ("domains", "atelier.example", "ttl"), 86400),
     ("platform", "warning", ("hosts", "monts", "platform"), "yunohost"),
     ("secrets-file", "warning", ("alerts",), {"a": {"url": "secret:x"}}),
+    ("trust-file", "error", ("certificates",), {"trust": "ca.pem"}),
 ]
 
 
@@ -80,6 +81,7 @@ def test_each_rule_speaks_and_can_be_acknowledged(
     else:
         place[steps[-1]] = value
     known: dict[str, Any] = {"platforms": {"wordpress": ["debian"]}, "secrets_file": False}
+    known["trust_file"] = "trust" not in document.get("certificates", {})
     found = said(tmp_path, document, **known)
     about = [j for j in found if j.rule == rule]
     assert [j.level for j in about] == [level], found
