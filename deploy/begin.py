@@ -14,7 +14,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.connectors.util import CommandOutput
 
 from deploy import applied
-from deploy.events import emit
+from deploy.events import emit, told
 from deploy.refusal import misplaced
 from inventories.load import digest
 from inventories.model import Host, Inventory
@@ -83,6 +83,10 @@ def _note(host: Any, kind: str, **values: Any) -> None:
     if kind == "file":
         noted = (values["sha256"], values["mode"])
         data["releve_seen_to"][kind, values["path"]] = (noted, host.current_op_hash)
+    elif kind == "copy":
+        # Of a file that was noted before: either may be changed by hand.
+        if of := data["releve_seen_to"].get(("file", values["of"])):
+            data["releve_seen_to"]["file", values["path"]] = (of[0], host.current_op_hash)
     elif kind in ("unit", "package"):
         data["releve_seen_to"][kind, values["name"]] = (values["words"], host.current_op_hash)
     elif kind == "picture":
@@ -172,7 +176,7 @@ def _found(host: Any, left: applied.Things) -> applied.Things:
 def fail(state: Any, host: Any, error: Exception) -> None:
     """Leave this host out from here on, and say why; the others go on."""
     kind = error.kind if isinstance(error, RefusedError) else "failed"
-    message = str(error) if kind != "failed" else f"{type(error).__name__}: {error}"
+    message = told(error)
     emit(kind, host=host.name, message=message)
     host.log_styled(message, fg="red")
     try:

@@ -97,6 +97,13 @@ class Progress(BaseStateCallback):
         data.operation_meta.set_complete = tell
 
 
+def told(error: Exception) -> str:
+    """An error in words. One of our own has a message made for people; of a stranger, the name
+    helps whoever reports it."""
+    ours = hasattr(error, "kind") or hasattr(error, "exit_code")
+    return str(error) if ours else f"{type(error).__name__}: {error}"
+
+
 def _guarded(generator: Callable[[], Iterator[Any]], host: Any) -> Callable[[], Iterator[Any]]:
     def commands() -> Iterator[Any]:
         running = generator()
@@ -105,9 +112,7 @@ def _guarded(generator: Callable[[], Iterator[Any]], host: Any) -> Callable[[], 
         except GeneratorExit:
             raise
         except Exception as error:  # whatever it is, it must not stop the other hosts
-            # An error of our own has a kind, and a message made for people.
-            name = "" if hasattr(error, "kind") else f"{type(error).__name__}: "
-            ops.failed(host, f"{name}{error}")
+            ops.failed(host, told(error))
             yield from _refused()
         finally:
             with contextlib.suppress(AttributeError):

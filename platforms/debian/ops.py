@@ -39,6 +39,8 @@ def ensure(wanted: Sequence[Step]) -> Generator[StringCommand, None, None]:
     for step in wanted:
         if step.unit:
             ops.note("unit", name=step.unit, words="enabled running")
+        for of, path in step.copies:
+            ops.note("copy", of=of, path=path)
     for number in host.get_fact(Unmet, checks=[step.check_command() for step in wanted]):
         ops.note("diff", path="", text=wanted[number].title)
         yield StringCommand(wanted[number].run_command())

@@ -20,6 +20,7 @@ class Step:
     run: str
     arguments: tuple[str, ...] = ()
     unit: str = ""  # the systemd unit that is enabled and runs afterwards
+    copies: tuple[tuple[str, str], ...] = ()  # (placed file, what is a copy of it afterwards)
 
     def check_command(self) -> str:
         """The shell line that asks."""
@@ -124,14 +125,15 @@ def known_packages(*names: str) -> Step:
 
 
 def nginx_takes(*pairs: tuple[str, str]) -> Step:
-    """The first file of each pair (as deployed) is what the second (as nginx reads it) holds.
+    """The second file of each pair (as nginx reads it) is a copy of the first (as deployed).
 
     When nginx refuses the new files, the old ones come back: a wrong site never takes the others
     of its host along.
     """
     return Step(
         "nginx takes over " + ", ".join(live for _, live in pairs),
-        'while [ $# -gt 0 ]; do cmp -s -- "$1" "$2" || exit 1; shift 2; done',
+        'about() { stat -c %a:%u:%g -- "$1"; }; while [ $# -gt 0 ]; do cmp -s -- "$1" "$2" && '
+        '[ "$(about "$1")" = "$(about "$2")" ] || exit 1; shift 2; done',
         """kept=$(mktemp -d); trap 'rm -rf -- "$kept"' EXIT
 swap() {
     n=0; verb=$1; shift
@@ -139,7 +141,7 @@ swap() {
         n=$((n + 1))
         case $verb in
             keep) [ ! -e "$2" ] || cp -a -- "$2" "$kept/$n" ;;
-            take) cp -- "$1" "$2" ;;
+            take) cp --preserve=mode,ownership -- "$1" "$2" ;;
             undo) if [ -e "$kept/$n" ]; then cp -a -- "$kept/$n" "$2"; else rm -f -- "$2"; fi ;;
         esac
         shift 2
@@ -153,6 +155,7 @@ if ! said=$(nginx -q -t 2>&1); then
 fi
 """,
         tuple(path for pair in pairs for path in pair),
+        copies=pairs,
     )
 
 

@@ -160,7 +160,10 @@ def test_drift_is_named_and_put_right(house: House) -> None:
     pad = etherpad.unit(house.service("pad"))
     began = house.on("monts", "systemctl", "show", "-P", "ActiveEnterTimestamp", pad)
     house.on("monts", "systemctl", "disable", "--quiet", pad)
+    read = "/etc/nginx/sites-enabled/blog"
+    house.on("monts", "sh", "-c", 'echo "# by hand" >> "$1"', "sh", read)
     by_hand = {
+        (read, "changed"),
         (path, "changed"),
         (closed, "755 root:root → 777 root:root"),
         ("apt-daily.timer", "disabled"),
@@ -175,7 +178,7 @@ def test_drift_is_named_and_put_right(house: House) -> None:
     assert "-// by hand" in difference
     done = run(house.file, limit=["monts"])
     assert set(done.hosts["monts"].drift) == by_hand
-    assert "by hand" not in house.on("monts", "cat", path)
+    assert "by hand" not in house.on("monts", "cat", path, read)
     assert house.on("monts", "systemctl", "is-enabled", "apt-daily.timer").strip() == "enabled"
     # What runs with its files need not start again to be there after the next boot.
     assert house.on("monts", "systemctl", "is-enabled", pad).strip() == "enabled"
