@@ -338,6 +338,12 @@ class Packages(FactBase[set[str]]):
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600"
 _FRESH = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -1440 -print -quit"
 _UPDATE = f'if [ -z "$({_FRESH})" ]; then {_APT} update; fi'
+# On a full disk apt fetches its lists for many minutes and never has them.
+_ROOM = (
+    "room=$(df --output=avail /var | tail -n 1); "
+    'if [ "$room" -lt 20480 ]; then '
+    'echo "E: the disk is full: $room kB are left where /var lies. Make room there" >&2; exit 1; fi'
+)
 
 
 def also(stage: str) -> bool:
@@ -388,7 +394,8 @@ def packages(
         *(QuoteString(name) for name in missing),
     )  # fmt: skip
     # Lists may be of this day and lack a source all the same, or name what the mirror has replaced.
-    yield StringCommand(*install, "|| {", _APT, "update &&", *install, "; }")
+    again = (f"{_ROOM}; timeout 600 env {_APT} update &&", *install)
+    yield StringCommand(*install, "|| {", *again, "; }")
 
 
 class Units(FactBase[dict[str, tuple[str, str, str]]]):
