@@ -95,16 +95,20 @@ def down(name: str, every: bool) -> None:
 
 
 @lab.command(short_help="List labs and their hosts.")
-def status() -> None:
+@click.option("--name", default=None, help="This lab alone (default: all of them).")
+def status(name: str | None) -> None:
     """List the labs of this machine and their hosts."""
     from lab.lab import names
 
     there = names()
+    if name is not None and name not in there:
+        raise click.UsageError(f"there is no lab {name}: {', '.join(there) or 'none at all'}")
+    there = (name,) if name else there
     if not there:
         click.echo("There is no lab. Bring one up: releve lab up")
-    for name in there:
-        click.echo(f"{name}:")
-        for host, facts in _lab(name).status().items():
+    for each in there:
+        click.echo(f"{each}:")
+        for host, facts in _lab(each).status().items():
             state = "on" if facts["running"] else "off"
             extra = [f"{facts['datacenter']}"] if facts["datacenter"] else []
             disk = facts["disk"]

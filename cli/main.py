@@ -44,7 +44,10 @@ _asked.__dict__["get_plugins"] = tuple
 sys.modules.setdefault(_asked.__name__, _asked)
 
 FAILED, USAGE, NOT_ALLOWED, INTERRUPTED = 1, 64, 77, 130
-_STOPPED = "releve: stopped by Ctrl-C. Run it again to go on: what is done already is found done"
+_STOPPED = (
+    "releve: stopped by Ctrl-C. Run it again to go on: what is done already is found done. A host "
+    "that still finishes what it began, such as an installation, says that it is busy until then"
+)
 
 
 class Verbs(click.Group):
