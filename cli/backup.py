@@ -116,7 +116,12 @@ def run(file: Path, hosts: tuple[str, ...]) -> int:
                 click.echo(f"releve: {name}: {service}: {error_text}", err=True)
         return saved.ok
 
-    return _each(protected(inventory, hosts), save)
+    code = _each(protected(inventory, hosts), save)
+    # Whoever asks for all of it must not believe that all of it is saved.
+    unsaved = [j for j in roles.judge(inventory) if j.rule == "no-repository" and not hosts]
+    for judgement in unsaved:
+        click.echo(f"releve: {judgement.line(file)}", err=True)
+    return code or int(bool(unsaved))
 
 
 @backup.command("list", short_help="List snapshots: run, time, services, size.")

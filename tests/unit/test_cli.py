@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import click
@@ -203,6 +204,37 @@ def test_a_wrong_passphrase_is_77_and_nothing_is_changed(inventory: Path) -> Non
         assert done.returncode == 77, done.stderr
         assert "wrong passphrase for " in done.stderr
         assert "reached" not in done.stderr
+
+
+UNSAVED = """
+schema = 1
+[organisation]
+name = "A"
+contact = "a@b.example"
+[people.me]
+mail = "me@b.example"
+[hosts.alone]
+platform = "debian"
+address = "127.0.0.1"
+provider = "P"
+datacenter = "D"
+[services.site]
+role = "wordpress"
+host = "alone"
+url = "https://b.example"
+"""
+
+
+def test_what_no_copy_is_made_of_is_told_by_whoever_saves_everything(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(UNSAVED)
+    done = releve("backup", "run", str(file))
+    assert done.returncode == 1
+    assert "[no-repository] hosts.alone: has services and no repository" in done.stderr
+    known = '[[acknowledge]]\nrule = "no-repository"\nby = "me"\nreason = "A trial"\n'
+    file.write_text(f"{UNSAVED}{known}date = {date.today()}\n")
+    done = releve("backup", "run", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_host_that_errs_stops_no_other_and_the_worst_counts() -> None:
