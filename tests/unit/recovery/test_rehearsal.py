@@ -41,6 +41,15 @@ relay = { host = "smtp.example.com", user = "us", password = "secret:relay" }
 """
 
 
+@pytest.fixture
+def public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The public half of a key that opens the secrets."""
+    key = tmp_path / "key"
+    subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key), check=True)
+    monkeypatch.setenv("RELEVE_IDENTITY", str(key))
+    return key.with_suffix(".pub").read_text().strip()
+
+
 SERVER = """
 [hosts.monts]
 platform = "yunohost"
@@ -58,13 +67,9 @@ fullname = "Member"
 
 
 def test_an_account_that_a_deploy_made_is_no_stranger_when_it_comes_with_the_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, public: str
 ) -> None:
-    key = tmp_path / "key"
-    subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key), check=True)
-    monkeypatch.setenv("RELEVE_IDENTITY", str(key))
     real, trial = tmp_path / "real.toml", tmp_path / "trial.toml"
-    public = key.with_suffix(".pub").read_text().strip()
     real.write_text(INVENTORY.replace("KEY", public) + SERVER)
     kept = Secrets.open(real)
     kept.set("host.monts.ynh.contact", "geheim")
@@ -80,13 +85,10 @@ def test_an_account_that_a_deploy_made_is_no_stranger_when_it_comes_with_the_dat
 
 
 def test_no_password_of_others_is_taken_along_and_none_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, public: str
 ) -> None:
-    key = tmp_path / "key"
-    subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key), check=True)
-    monkeypatch.setenv("RELEVE_IDENTITY", str(key))
     real, trial = tmp_path / "real.toml", tmp_path / "trial.toml"
-    real.write_text(INVENTORY.replace("KEY", key.with_suffix(".pub").read_text().strip()))
+    real.write_text(INVENTORY.replace("KEY", public))
     kept = Secrets.open(real)
     kept.set("relay", "geheim")
     kept.save()
