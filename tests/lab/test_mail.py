@@ -971,13 +971,13 @@ def test_a_lost_host_comes_back_on_the_next_debian(
         found = believed(other.received(subject).get_all("Authentication-Results"))
         assert {"dkim=pass", "spf=pass", "dmarc=pass"} <= found
         assert other.count(subject) == 1
-    assert other.count("en nombre") == QUEUED - ON_HOLD
     post.sh("postsuper -H ALL; postqueue -f")
     emptied(post, "poste-new", 0)
-    assert other.count("en nombre") == QUEUED
     # Whoever wrote to us meanwhile tried until we were there: nothing is lost, nothing is double.
     count = other.dry()
+    # What left our queue lies in theirs for a moment before their person has it.
     emptied(post, "dehors", 0)
+    assert other.count("en nombre") == QUEUED
     assert count > len(saved["poured"])
     deadline = time.monotonic() + 20
     while (there := poured(post)) != list(range(1, count + 1)):
@@ -1042,13 +1042,13 @@ def test_an_older_copy_sends_nothing_again(post: Post, saved: dict[str, Any]) ->
     other.mood(PERSON, "DUNNO")
     emptied(post, "poste-new", 0)
     other.received("depuis la copie")
-    counts = {subject: other.count(subject) for subject in ("en nombre", "dans la file", "lourd")}
-    assert counts == {"en nombre": QUEUED, "dans la file": 1, "lourd": 1}
     # All that was taken, from when the restore began to stop things until after its end.
     other.sh("touch /run/enough; while systemctl is-active -q meanwhile; do sleep 0.2; done")
     count = int(other.sh("cat /run/meanwhile"))
     assert count > 5
     emptied(post, "dehors", 0)
+    counts = {subject: other.count(subject) for subject in ("en nombre", "dans la file", "lourd")}
+    assert counts == {"en nombre": QUEUED, "dans la file": 1, "lourd": 1}
     deadline = time.monotonic() + 20
     while True:
         with post.door.imap(BOB, PASSWORDS[BOB]) as box:
