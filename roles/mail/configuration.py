@@ -55,6 +55,7 @@ _SUBMISSION = (
     # And who guesses passwords, fail2ban.
     "smtpd_client_auth_rate_limit=0",
 )
+_SOCKETS = "/var/spool/postfix/private"
 CONDITION = (
     "[Unit]\n# Written by Relève. Not with what the package brings.\n"
     f"ConditionPathExists={places.FACTS}\n"
@@ -148,6 +149,12 @@ def learning() -> Step:
         'usermod --append --groups "$1" _rspamd',
         (places.OWNER,),
     )
+
+
+def queue_folders() -> Step:
+    """The folders of Postfix's queue. Debian 13 leaves them to its first start, and Dovecot, which
+    starts before, puts its sockets there."""
+    return Step("the folders of Postfix's queue", f"[ -d {_SOCKETS} ]", "postfix check")
 
 
 def way_out() -> Step:

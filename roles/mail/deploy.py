@@ -65,6 +65,7 @@ def configure(service: Service, inventory: Inventory) -> None:
     debian.ensure(
         wanted=(
             configuration.way_out(),
+            configuration.queue_folders(),
             configuration.settled(),
             configuration.dovecot_takes(service),
             configuration.signs(),

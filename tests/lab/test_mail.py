@@ -1071,3 +1071,15 @@ until [ -e /run/enough ]; do
     sleep 0.5
 done
 """
+
+
+@pytest.mark.long
+def test_debian_13_gets_the_folders_of_the_queue_that_it_makes_at_its_first_start_only(
+    post: Post,
+) -> None:
+    """As on a host where Postfix was installed and has never run: Dovecot begins before it."""
+    assert post.host == "poste-new"
+    post.sh("systemctl stop dovecot postfix; find /var/spool/postfix -mindepth 1 -delete")
+    post.releve("deploy", post.file, "--yes", "--limit", post.host)
+    post.send(ALICE, BOB, "une file toute neuve")
+    post.door.wait_for(BOB, PASSWORDS[BOB], "une file toute neuve")
