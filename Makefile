@@ -46,6 +46,7 @@ test: root venv packages lab-packages test-packages ## every check and test, tho
 test-long: root venv packages lab-packages test-packages ## the tests that take longest too: ten thousand mails in a loss, a rehearsal with mail (root)
 	@RELEVE_TEST_LONG=1 RELEVE_TEST_MAILS=10000 \
 	make/timed "mail, the long tests too" $(BIN)/python -m pytest -s --durations=10 tests/lab/test_mail.py
+	@RELEVE_TEST_LONG=1 make/timed "the other long tests" $(BIN)/python -m pytest -m long tests/lab --ignore tests/lab/test_mail.py
 
 unit: venv ## the tests that need no host and no root
 	@make/packages openssh-client "makes keys"

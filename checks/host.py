@@ -189,6 +189,12 @@ def inventory(status: Status, expected: str | None) -> Finding:
         return Finding(
             "warning", "the host was deployed from another state of the inventory: releve plan"
         )
+    if unclaimed := [str(name) for name in status.get("unclaimed", ())]:
+        return Finding(
+            "warning",
+            f"the inventory asks for these no more, and they go on: {', '.join(unclaimed)}. To "
+            "switch them off, with their data left where they are: releve deploy --retire",
+        )
     return Finding("ok", "deployed from this inventory")
 
 

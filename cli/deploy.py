@@ -15,7 +15,10 @@ from cli.ask import confirm
 @click.option("--limit", multiple=True, metavar="HOST|SERVICE", help="Only these. Repeatable.")
 @click.option("--yes", is_flag=True, help="Do not show the plan and ask first.")
 @click.option("--older", is_flag=True, help="Go back to an inventory older than the one applied.")
-def deploy(file: Path, limit: tuple[str, ...], yes: bool, older: bool) -> None:
+@click.option(
+    "--retire", is_flag=True, help="Switch off what the inventory asks for no more. Data stay."
+)
+def deploy(file: Path, limit: tuple[str, ...], yes: bool, older: bool, retire: bool) -> None:
     """Install, configure and activate what the inventory FILE says, DNS included.
 
     Shows the plan and asks first. What is right already is left alone, so that running it again
@@ -28,7 +31,7 @@ def deploy(file: Path, limit: tuple[str, ...], yes: bool, older: bool) -> None:
     from deploy import everything, text
 
     if not yes:
-        found = everything.plan(file, limit=limit, older=older)
+        found = everything.plan(file, limit=limit, older=older, retire=retire)
         click.echo(text.plan(found.report, found.zones), nl=False)
         if not found.pending:
             sys.exit(found.exit_code)
@@ -38,7 +41,9 @@ def deploy(file: Path, limit: tuple[str, ...], yes: bool, older: bool) -> None:
             confirm("Go on?")
 
     with board() as listener:
-        done = everything.deploy(file, limit=limit, older=older, on_progress=listener)
+        done = everything.deploy(
+            file, limit=limit, older=older, retire=retire, on_progress=listener
+        )
     if done.report.made_secrets:
         click.echo(f"New secrets, kept with the others: {', '.join(done.report.made_secrets)}")
     for line in text.dns(done.zones):

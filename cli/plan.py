@@ -12,8 +12,11 @@ import click
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--limit", multiple=True, metavar="HOST|SERVICE", help="Only these. Repeatable.")
 @click.option("--older", is_flag=True, help="Plan for an inventory older than the one applied.")
+@click.option(
+    "--retire", is_flag=True, help="Switch off what the inventory asks for no more. Data stay."
+)
 @click.option("--full", is_flag=True, help="What is in new files, too.")
-def plan(file: Path, limit: tuple[str, ...], older: bool, full: bool) -> None:
+def plan(file: Path, limit: tuple[str, ...], older: bool, retire: bool, full: bool) -> None:
     """Show what `releve deploy FILE` would change on each host and in DNS. Changes nothing.
     Errors that `releve validate` names come last: a deploy waits until they are mended.
 
@@ -26,7 +29,7 @@ def plan(file: Path, limit: tuple[str, ...], older: bool, full: bool) -> None:
     from deploy import everything, text
     from deploy.refusal import errors_of
 
-    found = everything.plan(file, limit=limit, older=older, valid=False)
+    found = everything.plan(file, limit=limit, older=older, retire=retire, valid=False)
     click.echo(text.plan(found.report, found.zones, full=full), nl=False)
     if errors := errors_of(roles.load(file), file):
         click.echo("A deploy refuses this inventory until this is mended:", err=True)

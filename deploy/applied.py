@@ -37,7 +37,8 @@ class Applied:
     anything was deployed here, the last one at the end. `begun`: an inventory of which some stages
     ran on all of the host, and which; the others may follow. `left`: how deploys left what they
     see to. `picture`: what the platform was left like, in its own words (only YunoHost has any).
-    Empty for a host that never had one."""
+    `unclaimed`: what goes on here and the inventory asks for no more. Empty for a host that never
+    had one."""
 
     digest: str = ""
     at: str = ""
@@ -47,6 +48,7 @@ class Applied:
     begun: tuple[str, frozenset[str]] = ("", frozenset())
     left: Things = Things()
     picture: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unclaimed: tuple[str, ...] = ()
 
 
 class DamagedError(Exception):
@@ -68,6 +70,7 @@ def parse(text: str) -> Applied:
             begun=_begun(value.get("begun", {})),
             left=_things(value),
             picture={str(area): dict(things) for area, things in value.get("picture", {}).items()},
+            unclaimed=tuple(str(name) for name in value.get("unclaimed", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(
@@ -106,6 +109,7 @@ def render(applied: Applied) -> str:
         "units": dict(sorted(left.units.items())),
         "packages": sorted(left.packages),
         **({"picture": applied.picture} if applied.picture else {}),
+        **({"unclaimed": applied.unclaimed} if applied.unclaimed else {}),
     }
     return json.dumps(value, indent=1) + "\n"
 
@@ -143,6 +147,27 @@ def drift(applied: Applied, found: Things, wanted: Things) -> tuple[tuple[str, s
     return tuple(changes)
 
 
+def unclaimed(left: Things, found: Things, wanted: Things, sites: str) -> tuple[str, ...]:
+    """What earlier deploys (`left`) set going, what goes on (`found`), and what a deploy of all of
+    the host asks for no more (`wanted`): paths of sites, which lie in the folder `sites`, then
+    units, each sorted. Files that nobody reads any more do no harm and are not named."""
+    here = [path for path in left.files if path.startswith(f"{sites}/") and path in found.files]
+    on = [name for name in left.units if found.units.get(name)]
+    return (
+        *sorted(path for path in here if path not in wanted.files),
+        *sorted(name for name in on if name not in wanted.units),
+    )
+
+
+def without(things: Things, names: Collection[str]) -> Things:
+    """These things but for files and units with these names."""
+    return replace(
+        things,
+        files={path: seen for path, seen in things.files.items() if path not in names},
+        units={name: seen for name, seen in things.units.items() if name not in names},
+    )
+
+
 def after(
     before: Applied,
     *,
@@ -155,6 +180,7 @@ def after(
     stages: Collection[str],
     all_of_it: bool,
     picture: Mapping[str, Mapping[str, Any]] | None = None,
+    unclaimed: tuple[str, ...] | None = None,
 ) -> Applied:
     """What to remember after a deploy of the inventory `digest`; `before` itself when nothing is
     new.
@@ -163,7 +189,7 @@ def after(
     nothing failed. Only when every stage was, in this run or in those before it, is this what the
     host was brought to.
     `placed`: what this deploy saw to; `found`: how what was known before was when it began. What
-    is gone and was not brought back is forgotten. `picture`: what the platform is like now; None:
+    is gone and was not brought back is forgotten. `picture`, `unclaimed`: as they are now; None:
     nobody looked.
     """
     old = before.left
@@ -185,6 +211,7 @@ def after(
         begun=(digest, reached) if reached else ("", frozenset()),
         left=left,
         picture=before.picture if picture is None else picture,
+        unclaimed=before.unclaimed if unclaimed is None else unclaimed,
     )
     return before if entry == before else replace(entry, at=at, who=who)
 

@@ -45,7 +45,12 @@ class Outcome:
 
 
 def plan(
-    file: Path, *, limit: Sequence[str] = (), older: bool = False, valid: bool = True
+    file: Path,
+    *,
+    limit: Sequence[str] = (),
+    older: bool = False,
+    retire: bool = False,
+    valid: bool = True,
 ) -> Outcome:
     """What would change. Raise as `run` does, and InvalidError for an inventory with errors unless
     `valid` is False: a server that was adopted and has no repository yet can be compared."""
@@ -53,7 +58,7 @@ def plan(
     if valid:
         insist_valid(inventory, file)
     only = _services(inventory, limit)
-    report = run(file, limit=limit, dry=True, older=older)
+    report = run(file, limit=limit, dry=True, older=older, retire=retire)
     found = dns.plan(inventory, only, _keys(file, inventory, only), told(report))
     return Outcome(report, found)
 
@@ -63,6 +68,7 @@ def deploy(
     *,
     limit: Sequence[str] = (),
     older: bool = False,
+    retire: bool = False,
     valid: bool = True,
     on_progress: Listener | None = None,
 ) -> Outcome:
@@ -81,7 +87,7 @@ def deploy(
     zones = dns.plan(inventory, only, secrets)
     new = any(secrets and k.secret not in secrets for k in signing.keys(inventory, only))
     if not new and not any(zone.differences for zone in zones):
-        report = run(file, limit=limit, older=older, on_progress=on_progress)
+        report = run(file, limit=limit, older=older, retire=retire, on_progress=on_progress)
         left = tuple(zone for zone in zones if zone.error)
         if also := told(report):
             # Of zones that could not be asked, all that must be there was said above.
@@ -89,7 +95,12 @@ def deploy(
             left += dns.apply(more, Secrets.open(file), lambda text: say("DNS", text))
         return Outcome(report, left)
     first = run(
-        file, stages=("install", "configure"), limit=limit, older=older, on_progress=on_progress
+        file,
+        stages=("install", "configure"),
+        limit=limit,
+        older=older,
+        retire=retire,
+        on_progress=on_progress,
     )
     ready = [name for name, host in first.hosts.items() if host.reached_end]
     broken = first.broken

@@ -1,18 +1,23 @@
-"""The first and last words of a deploy on a host: waiting for the others, and remembering."""
+"""The first and last words of a deploy on a host: waiting for the others, what nothing asks for any
+more, and remembering."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from importlib.metadata import version
 from typing import Any
 
-from pyinfra.api.command import FileUploadCommand
+from pyinfra.api.command import FileUploadCommand, QuoteString, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from deploy import applied, begin
 from deploy.events import failed_services
 from platforms import ops
+from platforms.debian import steps, web
+
+RETIRE_VARIABLE = "RELEVE_RETIRE"
 
 
 @operation()
@@ -22,12 +27,52 @@ def barrier() -> Generator[Any, None, None]:
     yield from ()
 
 
+def _unclaimed() -> tuple[str, ...] | None:
+    """What goes on here and nothing asks for any more; None when this run does not see to all that
+    the host has, and cannot know. Every site and every unit is asked for when it is configured."""
+    data = host.connector_data
+    if not data["releve_all"] or "configure" not in data["releve_stages"]:
+        return None
+    memory: applied.Applied = data["releve_applied"]
+    wanted = begin.seen_to(host)
+    return applied.unclaimed(memory.left, data["releve_found"], wanted, web.DEPLOYED)
+
+
+@operation()
+def retire() -> Generator[StringCommand, None, None]:
+    """Tell what goes on here and nothing asks for any more; switch it off when that is wanted."""
+    names = _unclaimed()
+    if not names:
+        return
+    if not os.environ.get(RETIRE_VARIABLE):
+        ops.note(
+            "warning",
+            message=f"the inventory asks for these no more, and they go on here: {', '.join(names)}"
+            ". What they belong to is in no copy any more. To switch them off, with their data "
+            "left where they are: releve deploy FILE --retire. If that is a mistake, put the "
+            "service back into the inventory.",
+        )
+        return
+    for name in names:
+        ops.note("diff", path="", text=f"{name}: switched off, its data stay")
+    sites = [name for name in names if name.startswith("/")]
+    if units := [name for name in names if name not in sites]:
+        yield StringCommand("systemctl disable --now --", *(QuoteString(name) for name in units))
+    if sites:
+        yield StringCommand(steps.sites_gone(*sites).run_command())
+
+
 @operation()
 def remember() -> Generator[FileUploadCommand, None, None]:
     """Write down what was applied, if that is not written there yet. The last operation."""
     data = host.connector_data
     before: applied.Applied = data["releve_applied"]
     failed = failed_services(host)
+    unclaimed = _unclaimed()
+    found = data["releve_found"]
+    if unclaimed and os.environ.get(RETIRE_VARIABLE):
+        gone = (*unclaimed, *map(web.live, unclaimed))
+        unclaimed, found = (), applied.without(found, gone)
     entry = applied.after(
         before,
         digest=data["releve_digest"],
@@ -36,10 +81,11 @@ def remember() -> Generator[FileUploadCommand, None, None]:
         releve=version("releve"),
         # A service that failed may have placed some of its files: what they were stays known.
         placed=begin.seen_to(host, but=failed),
-        found=data["releve_found"],
+        found=found,
         stages=data["releve_stages"],
         all_of_it=data["releve_all"] and not failed,
         picture=data.get("releve_picture"),
+        unclaimed=unclaimed,
     )
     if entry is before:
         return

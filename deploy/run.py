@@ -80,6 +80,7 @@ def run(
     limit: Sequence[str] = (),
     dry: bool = False,
     older: bool = False,
+    retire: bool = False,
     leave: Collection[str] = (),
     on_progress: Listener | None = None,
 ) -> Report:
@@ -88,7 +89,8 @@ def run(
     `stages`: some of install, configure, activate. `limit`: names of hosts or services; of a host
     that none of them names, only what these services need is touched. `leave`: services that are
     left alone.
-    `older`: go back to an inventory that was applied before the last one.
+    `older`: go back to an inventory that was applied before the last one. `retire`: on hosts that
+    are brought to all that the inventory says, switch off what it asks for no more.
     `on_progress(host, message)` is called while it runs, from this thread.
     Raise InventoryError, UsageError, or what opening the secrets raises; what happens to a host
     is in the report, never an exception.
@@ -126,6 +128,9 @@ def run(
     environment.pop("RELEVE_OLDER", None)
     if older:
         environment["RELEVE_OLDER"] = "1"
+    environment.pop("RELEVE_RETIRE", None)
+    if retire:
+        environment["RELEVE_RETIRE"] = "1"
     _pyinfra(inventory_file, hosts, environment, report, on_progress)
     # Opened again: the run itself may have kept secrets.
     if any(host.receipt_key for host in report.hosts.values()):

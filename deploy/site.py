@@ -104,6 +104,7 @@ def site(wanted: Host, inventory: Inventory) -> None:
             with host.deploy("agent", None, None):
                 getattr(agent, stage)(wanted, inventory)
             finish.barrier(name="Wait for the other hosts")
+    finish.retire(name="What the inventory asks for no more")
     finish.remember(name="Remember what was applied")
 
 

@@ -164,6 +164,7 @@ def status(at: Root, plan: Mapping[str, Any]) -> dict[str, Any]:
         "fenced": os.path.exists(at.v("fenced")),
         "now": iso(),
         "digest": applied.get("digest"),
+        "unclaimed": applied.get("unclaimed", []),
         "uptime_s": int(float(read_text("/proc/uptime").split()[0] or 0)),
         "disk": disks(),
         "memory": memory(),

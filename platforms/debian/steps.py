@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from platforms.debian import names
+from platforms.debian import names, web
 from tools import words
 
 
@@ -174,6 +174,19 @@ def nginx_loaded(domains: Iterable[str]) -> Step:
         f'{_RELOAD}; mv -- "$1.now" "$1"',
         (_LOADED, *(names.certificate_paths(d)[0] for d in domains)),
         "nginx.service",
+    )
+
+
+def sites_gone(*sites: str) -> Step:
+    """nginx serves these sites (as deployed) no more, if it runs. The nightly run lets go of their
+    certificates."""
+    paths = (*sites, *map(web.live, sites))
+    return Step(
+        f"nginx without {', '.join(sites)}",
+        'shift; for path; do [ ! -e "$path" ] || exit 1; done',
+        'loaded=$1; shift; rm -f -- "$@"; systemctl is-active -q nginx || exit 0; nginx -q -t; '
+        f': > "$loaded.now"; {_RELOAD}; mv -- "$loaded.now" "$loaded"',
+        (_LOADED, *paths),
     )
 
 

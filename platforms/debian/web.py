@@ -82,7 +82,12 @@ def site(service: Service, body: str, *, upload_mb: int = 10, framed: bool = Fal
 
 def live_site(service: Service) -> str:
     """The file of a site that nginx reads."""
-    return f"{_SITES}/{service.id}"
+    return live(f"{DEPLOYED}/{service.id}")
+
+
+def live(site: str) -> str:
+    """Given a site as it was deployed, return the copy of it that nginx reads."""
+    return f"{_SITES}/{site.rpartition('/')[2]}"
 
 
 def shared(inventory: Inventory, authority: str | None = None) -> tuple[Item, ...]:

@@ -25,7 +25,7 @@ from inventories.model import Inventory, Service
 from inventories.secrets import Secrets
 from lab.inventory import TSIG_SECRET
 from roles.etherpad import settings as etherpad
-from tests.lab.house import REPO, House
+from tests.lab.house import MINUTES, REPO, House
 from tools import ssh
 
 pytestmark = pytest.mark.lab
@@ -226,6 +226,48 @@ def test_a_deploy_of_a_part_is_not_remembered_as_one_of_the_whole(
     assert run(edited, stages=("activate",), limit=["monts"]).ok
     house.releve(*look)
     assert run(house.file, limit=["monts"], older=True).ok
+
+
+@pytest.mark.long
+def test_what_left_the_inventory_is_named_and_switched_off_when_asked_for(
+    house: House, edited: Path
+) -> None:
+    services = dict(house.inventory.services)
+    pad = services.pop("pad")
+    change(edited, services=services)
+    left = "/etc/nginx/releve/pad, etherpad@pad.service"
+    words = ("--limit", "monts")
+    said = house.releve("deploy", edited, "--yes", *words)
+    assert f"asks for these no more, and they go on here: {left}." in said
+    assert house.visit("pad").status == 200
+    look = ("check", edited, "--only", "monts.inventory")
+    assert left in house.releve(*look, code=1).replace("\n            ", " ")
+    # One whose name leads elsewhere by now is no reason to let the others' certificates expire.
+    certs, away = "/var/lib/dehydrated/certs", "aaa.elsewhere.example"
+    renew = "systemctl start releve-certificates.service"
+    house.sh(
+        "monts",
+        f"echo '# /certs/{away}/' >/etc/nginx/sites-enabled/aaa; : >/etc/dehydrated/releve/{away}; "
+        f"rm {certs}/blog.*/cert.pem; {renew} && exit 1; ls {certs}/blog.*/cert.pem; "
+        "rm /etc/nginx/sites-enabled/aaa; systemctl reset-failed",
+    )
+    there = house.sh("monts", "ls /etc/dehydrated/releve").split()
+    assert {pad.domain, away} < set(there)
+    assert "etherpad@pad.service: switched off" in house.releve(
+        "plan", edited, "--retire", *words, code=2
+    )
+    house.releve("deploy", edited, "--yes", "--retire", *words)
+    assert house.visit("pad").status == 0
+    assert house.visit("blog").status == 200
+    assert house.releve("plan", edited, "--retire", *words) == "Nothing to change.\n"
+    house.releve(*look)
+    house.sh("monts", renew)
+    left_of_it = set(there) - set(house.sh("monts", "ls /etc/dehydrated/releve").split())
+    assert left_of_it == {pad.domain, away}
+    # It was a mistake: all of it is there again.
+    assert run(house.file, limit=["monts"], older=True).ok
+    assert house.visit("pad").status == 200
+    assert MINUTES in house.on("monts", *house.program("pad", "read", "reunion"))
 
 
 def test_secrets_are_not_in_a_plan(house: House) -> None:

@@ -73,6 +73,7 @@ def test_a_well_host_is_well() -> None:
         (("fenced",), True, {"epoch": "critical"}),
         (("digest",), "abd", {"inventory": "warning"}),
         (("digest",), None, {"inventory": "warning"}),
+        (("unclaimed",), ["/etc/nginx/releve/pad"], {"inventory": "warning"}),
     ],
 )
 def test_each_limit(path: tuple[str | int, ...], value: Any, level: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,8 @@ from deploy.applied import (
     is_older,
     parse,
     render,
+    unclaimed,
+    without,
 )
 from deploy.begin import _found
 
@@ -116,6 +119,27 @@ def test_drift_names_owners_and_modes_units_and_packages() -> None:
         ("package restic", "removed"),
     )
     assert drift(Applied(left=left), left, wanted) == ()
+
+
+def test_what_goes_on_and_nothing_asks_for_is_named() -> None:
+    sites = "/etc/nginx/releve"
+    seen = ("abc", "644 root:root")
+    pad, blog = (f"{sites}/{name}" for name in ("pad", "blog"))
+    left = Things(
+        files=dict.fromkeys([pad, blog, "/etc/pad.conf"], seen),
+        units=dict.fromkeys(["pad.service", "off.service", "nginx.service"], "enabled running"),
+    )
+    found = replace(left, units={**left.units, "off.service": "", "pad.service": "running"})
+    wanted = Things(files={blog: seen}, units={"nginx.service": "enabled running"})
+    names = unclaimed(left, found, wanted, sites)
+    assert names == (pad, "pad.service")
+    assert unclaimed(left, found, left, sites) == ()
+    assert unclaimed(left, without(found, names), wanted, sites) == ()
+    # Remembered until somebody looks again, who sees to all of the host.
+    one = next_one(Applied(), "one", unclaimed=names)
+    assert parse(render(one)).unclaimed == names
+    assert next_one(one, "two").unclaimed == names
+    assert next_one(one, "two", unclaimed=()).unclaimed == ()
 
 
 def test_what_an_unfinished_deploy_placed_was_not_changed_by_hand() -> None:
