@@ -241,6 +241,22 @@ def postfix_files(service: Service) -> tuple[str, ...]:
     return (*POSTFIX_FILES, *((_RELAY,) if relay and relay.user else ()))
 
 
+def relayed(service: Service) -> tuple[Step, ...]:
+    """What waits because the relay did not let us in is tried again by what it is told now; Postfix
+    alone would come back to it within an hour or so."""
+    relay = mail.settings(service).relay
+    if not (relay and relay.user):
+        return ()
+    return (
+        Step(
+            "what waited for the relay is tried again",
+            '[ "$1" -nt "$2" ]',
+            'postqueue -f; : > "$1"',
+            ("/var/lib/releve-mail/relayed", _RELAY),
+        ),
+    )
+
+
 def dovecot(service: Service, inventory: Inventory) -> tuple[Item, ...]:
     """Dovecot, for each release of it that Debian has; `dovecot_takes` chooses."""
     boxes = f"'{places.BOXES}/' || domain || '/' || local"

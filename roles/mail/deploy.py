@@ -45,6 +45,11 @@ def configure(service: Service, inventory: Inventory) -> None:
     key = secrets.get(places.secret(service))
     relay = mail.settings(service).relay
     password = resolve(relay.password, secrets) if relay and relay.password else ""
+    if password.strip().splitlines() != ([password] if password else []):
+        raise ops.RefusedError(
+            f"{service.id}: the relay's password begins or ends with a space, or has a line break "
+            "in it, which Postfix cannot be told. Set the secret anew (releve secrets set)."
+        )
     debian.configure_web(inventory)
     ops.place(items=configuration.published(service, inventory), name=f"{service.id}: web files")
     debian.configure_site(service, configuration.site(service, inventory))
@@ -78,6 +83,7 @@ def configure(service: Service, inventory: Inventory) -> None:
             steps.running("dovecot.service", *configuration.DOVECOT_FILES),
             steps.running("postfix.service", *configuration.postfix_files(service)),
             steps.running("fail2ban.service", *configuration.JAIL_FILES),
+            *configuration.relayed(service),
         ),
         name=f"{service.id}: runs",
     )

@@ -95,6 +95,35 @@ def dns(service: Service, inventory: Inventory) -> tuple[Record, ...]:
     return (records.dns if debian else records.on_yunohost)(service, inventory)
 
 
+# Postfix's words for why nothing goes through the relay, and what that means. They are said of no
+# other server: to others mails go without logging in, and encrypted as well as can be.
+_UNRELAYED = (
+    (
+        "SASL authentication failed",
+        "the relay does not let this server in. Set the right password (releve secrets set) or "
+        "user, then releve deploy",
+    ),
+    (
+        "Server certificate not",
+        "the relay shows no valid certificate of its name, so it was not told the password. Is its "
+        "name right in the settings? Then tell whoever runs it",
+    ),
+    (
+        "TLS is required, but",
+        "the relay offers no encryption, so it was not told the password. Is its port right in the "
+        "settings (587 or 465)?",
+    ),
+)
+
+
+def _unrelayed(why: str) -> Finding | None:
+    """Whether mails wait for something about the relay that no waiting mends."""
+    for words, meaning in _UNRELAYED:
+        if words in why:
+            return Finding("critical", f"no mail leaves: {meaning}. Postfix says: {why}")
+    return None
+
+
 def judge_queue(exit_code: int, stdout: str) -> Finding:
     """Judge `queue` of post.py or mailhost.py: do mails leave?"""
     try:
@@ -115,6 +144,8 @@ def judge_queue(exit_code: int, stdout: str) -> Finding:
             "once more, to its end. If there is no other machine, on the host: "
             f"python3 {places.PROGRAM} let-out",
         )
+    if (refused := _unrelayed(why)) is not None:
+        return refused
     because = f" Most often the other side says: {why}" if why else ""
     if oldest is not None and oldest > VERY_LATE:
         return Finding(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from inventories.model import (
     Account,
@@ -43,6 +43,12 @@ class Relay(Model):
     port: Port = 587
     user: Line | None = None
     password: SecretRef | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> Relay:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("a relay that wants to know who sends needs both user and password")
+        return self
 
 
 class Dmarc(Model):

@@ -80,6 +80,34 @@ cat "/etc/dkimkeys/$3.txt"
 """
 
 
+# It sends for whoever logs in. $1 who, $2 the password, $3 a certificate, $4 its key.
+_RELAY = r"""
+set -eu
+id "$1" >/dev/null 2>&1 || useradd --shell /usr/sbin/nologin "$1"
+printf '%s:%s\n' "$1" "$2" | chpasswd
+printf %s "$3" >/etc/postfix/relay.pem
+(umask 077; printf %s "$4" >/etc/postfix/relay.key)
+cat >/etc/dovecot/conf.d/99-relay.conf <<END
+service auth {
+  unix_listener /var/spool/postfix/private/auth {
+    mode = 0660
+    user = postfix
+    group = postfix
+  }
+}
+END
+for port in submission submissions; do
+    postconf -M "$port/inet=$port inet n - y - - smtpd"
+    postconf -P "$port/inet/smtpd_sasl_auth_enable=yes" "$port/inet/smtpd_sasl_type=dovecot" \
+        "$port/inet/smtpd_sasl_path=private/auth" "$port/inet/smtpd_tls_auth_only=yes" \
+        "$port/inet/smtpd_tls_chain_files=/etc/postfix/relay.key,/etc/postfix/relay.pem" \
+        "$port/inet/smtpd_relay_restrictions=permit_sasl_authenticated,reject"
+done
+postconf -P "submission/inet/smtpd_tls_security_level=encrypt" \
+    "submissions/inet/smtpd_tls_wrappermode=yes"
+systemctl restart dovecot postfix
+"""
+
 # $1 who, $2 to whom.
 _POUR = r"""
 n=0
@@ -135,6 +163,11 @@ class Foreign:
             to,
             answer,
         )
+
+    def relays(self, user: str, password: str, certificate: str, key: str) -> None:
+        """From now on send mails of others for whoever logs in so, at ports 587 and 465; another
+        call changes password and certificate (both PEM)."""
+        self.sh(_RELAY, user, password, certificate, key)
 
     def tries(self, server: str, sender: str, to: str) -> str:
         """What another server answers to the recipient `to` of a mail that comes from here."""

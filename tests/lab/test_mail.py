@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -31,6 +31,7 @@ from cryptography.x509.oid import NameOID
 
 import roles
 from deploy import everything
+from inventories.secrets import Secrets
 from lab import Lab
 from recovery.drill import lab_name
 from recovery.wording import COUNTS
@@ -817,6 +818,96 @@ def test_others_may_delay_refuse_and_drip(post: Post) -> None:
     for subject in ("goutte a goutte", "goutte apres goutte"):
         other.received(subject)
         assert other.count(subject) == 1
+
+
+def certified(post: Post, name: str) -> tuple[str, str]:
+    """A certificate of the lab's own authority, which hosts trust, and its key (PEM)."""
+    authority = x509.load_pem_x509_certificate((post.lab.folder / "authority.pem").read_bytes())
+    signs = serialization.load_pem_private_key(
+        (post.lab.folder / "authority.key").read_bytes(), None
+    )
+    assert isinstance(signs, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder(
+            authority.subject, who, key.public_key(), x509.random_serial_number()
+        )
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(signs, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
+
+
+@pytest.mark.long
+def test_a_relay_is_told_the_password_when_it_shows_its_name_and_what_it_refuses_is_said(
+    post: Post,
+) -> None:
+    other, text = post.voisin, post.file.read_text()
+    wrong, right = "Mot2passe-faux", "Mot:de=passe$(id)`id`#juste"
+    limited = f"per_hour = {PER_HOUR}"
+
+    def told_of(password: str, port: int) -> str:
+        """Deploy with such a relay; return what the plan before it said."""
+        secrets = Secrets.open(post.file)
+        secrets.set("relay", password)
+        secrets.save()
+        relay = (
+            f'relay = {{ host = "{foreign.HOST}", port = {port}, user = "relais", '
+            'password = "secret:relay" }, spf = "v=spf1 mx -all"'
+        )
+        post.file.write_text(text.replace(limited, f"{limited}, {relay}"))
+        planned = post.releve("plan", post.file, "--full", code=2)
+        said = planned + post.releve("deploy", post.file, "--yes", "--limit", "poste")
+        assert password not in said
+        assert "/etc/postfix/releve-relay: secret, not shown" in planned
+        return planned
+
+    def sent(subject: str, waits: str = "") -> None:
+        post.send(ALICE, PERSON, subject)
+        if waits:
+            post.sh('until postqueue -p | grep -q "$1"; do sleep 0.2; done', waits)
+
+    other.relays("relais", right, *certified(post, foreign.HOST))
+    told_of(wrong, 587)
+    assert post.sh("stat -c %a:%U:%G /etc/postfix/releve-relay") == "600:root:root\n"
+    sent("par un relais", "SASL authentication failed")
+    assert "the relay does not let this server in. Set the right" in ill(post, "courriel.queue")
+    # The right one, and what waited leaves at once.
+    assert "main.cf" not in told_of(right, 587)
+    came = other.received("par un relais")
+    assert "with ESMTPSA" in str(came["Received"])
+    assert {"dkim=pass", "dmarc=pass"} <= believed(came.get_all("Authentication-Results"))
+    assert post.releve("plan", post.file) == "Nothing to change.\n"
+    assert ill(post, "courriel.queue") == ""
+    # Whoever does not show that name is told nothing.
+    other.relays("relais", right, *certified(post, "autre.example"))
+    sent("par personne", "Server certificate not")
+    assert "so it was not told the password" in ill(post, "courriel.queue")
+    other.relays("relais", right, *certified(post, foreign.HOST))
+    told_of(right, 465)
+    post.sh("postqueue -f")
+    assert "with ESMTPSA" in str(other.received("par personne")["Received"])
+    # It is in that file and nowhere else.
+    found = post.sh('grep -rlF -e "$1" -e "$2" /etc /var/lib/releve /var/log || :', right, wrong)
+    assert found == "/etc/postfix/releve-relay\n"
+    told = post.sh("journalctl -b --no-pager") + other.sh("journalctl -b --no-pager")
+    assert right not in told
+    assert wrong not in told
+    # Without a relay nothing is left of it, and mails leave by themselves.
+    post.file.write_text(text)
+    post.releve("deploy", post.file, "--yes", "--older", "--limit", "poste")
+    assert "No such file" in post.sh("stat /etc/postfix/releve-relay 2>&1 || :")
+    sent("sans relais")
+    assert "with ESMTPS " in str(other.received("sans relais")["Received"])
+    assert post.releve("plan", post.file) == "Nothing to change.\n"
 
 
 # --- the loss of it ----------------------------------------------------------------------------

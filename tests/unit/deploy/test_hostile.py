@@ -128,7 +128,8 @@ def document(text: str, url: str) -> dict[str, Any]:
             "pad": {"role": "etherpad", "host": "web", "url": at("pad"),
                     "settings": {"title": text, "welcome": text}},
             "mail": {"role": "mail", "host": "post", "url": at("mail"), "settings": {
-                "spf": f"v=spf1 {text}"[:500], "relay": {"host": "r.example", "user": text},
+                "spf": f"v=spf1 {text}"[:500],
+                "relay": {"host": "r.example", "user": text, "password": "secret:relay"},
                 "mailboxes": {"x@atelier.example": {"name": text}}}},
             "blog": {"role": "wordpress", "host": "home", "url": at("blog") + "/_~.-a/b",
                      "settings": {"title": text}},
@@ -155,7 +156,7 @@ def document(text: str, url: str) -> dict[str, Any]:
 @cache
 def secrets() -> Secrets:
     """Made once: keys take long."""
-    return Secrets(FOLDER / "none.toml", {})
+    return Secrets(FOLDER / "none.toml", {"relay": "$(id)"})
 
 
 def built(text: str, url: str) -> tuple[Path, Inventory]:

@@ -598,6 +598,12 @@ CODES = partial(wordpress.judge_code, "wordpress__2")
         (mail.judge_queue, {"waiting": 2, "oldest_s": 5 * 3600, "why": "x"}, {}, "warning"),
         (mail.judge_queue, {"waiting": 2, "oldest_s": 30 * 3600, "why": "x"}, {}, "critical"),
         (mail.judge_queue, {"waiting": 900, "oldest_s": 60, "why": ""}, {}, "warning"),
+        (
+            mail.judge_queue,
+            {"waiting": 1, "oldest_s": 9, "why": "SASL authentication failed; server x said: 535"},
+            {},
+            "critical",
+        ),
         (mail.judge_reverse, {"name": "m.x", "addresses": {"192.0.2.1": ["m.x"]}}, {}, "ok"),
         (mail.judge_reverse, {"name": "m.x", "addresses": {"192.0.2.1": ["y"]}}, {}, "warning"),
         (mail.judge_reverse, {"name": "m.x", "addresses": {"192.0.2.1": None}}, {}, "warning"),

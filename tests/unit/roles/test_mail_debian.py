@@ -233,6 +233,12 @@ def test_a_relay_s_password_is_in_one_file_for_root() -> None:
     assert records.spf(service) == "v=spf1 mx ~all"
 
 
+@pytest.mark.parametrize("half", ['user = "u"', 'password = "secret:r"'])
+def test_a_relay_has_a_user_and_a_password_or_neither(half: str) -> None:
+    with pytest.raises(ValueError, match="both user and password"):
+        made(f'[services.courriel.settings]\nrelay = {{ host = "smtp.other.example", {half} }}\n')
+
+
 def test_what_the_web_shows_cannot_be_broken_by_a_name() -> None:
     service, inventory = made()
     items = configuration.published(service, inventory)
