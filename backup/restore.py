@@ -120,7 +120,17 @@ def restore_words(
     return (*words, *(flag for flag, wanted in flags.items() if wanted))
 
 
-def fetch_ahead(
+@dataclass(frozen=True)
+class Together:
+    """What became of several services at once: what is back, why some are not, and of those that
+    lie ready to come back in their turn, from which snapshot."""
+
+    back: Mapping[str, Restored]
+    failed: Mapping[str, BackupError]
+    ready: Mapping[str, str]
+
+
+def restore_together(
     connection: Connection,
     services: Sequence[str],
     *,
@@ -129,43 +139,43 @@ def fetch_ahead(
     once: bool = False,
     source: str | None = None,
     on_progress: Progress | None = None,
-) -> dict[str, str]:
-    """Have what several services come back from fetched at once, as far as that is possible, and
-    return service -> snapshot of those of which it lies ready; `restore_service` of that snapshot
-    takes it. The words are those of `restore_service`.
-
-    Whatever is wrong with a copy, its restore tells. Raise BusyError, SshError.
+) -> Together:
+    """Have those of `services` come back that one command can bring back, where nothing of them is
+    yet. The rest is for `restore_service`, of the snapshot that is told for it: that says what is
+    wrong with it. The words are those of `restore_service`. Raise BusyError, SshError.
     """
-    words = ["fetch", *(f"--service={service}" for service in services), *_which(snapshot, at)]
+    words = ["together", *(f"--service={service}" for service in services), *_which(snapshot, at)]
     words += [f"--source={source}"] if source is not None else []
     words += ["--once"] if once else []
+    name = connection.target.name
+    back: dict[str, Restored] = {}
+    failed: dict[str, BackupError] = {}
     try:
-        ready = remote.call(connection, words, on_progress=on_progress)["ready"]
+        answer = remote.call(connection, words, on_progress=on_progress)
+        ready = {str(service): str(one) for service, one in answer["ready"].items()}
+        told = dict(answer["back"])
     except (BusyError, UnreachableError):
         raise
-    except (BackupError, KeyError):  # such as an older agent
-        return {}
-    return {str(service): str(one) for service, one in ready.items()}
+    except (BackupError, KeyError, AttributeError, TypeError, ValueError):
+        return Together({}, {}, {})
+    for service, one in told.items():
+        try:
+            if error := one.get("error"):
+                raise BackupError(f"{name}: {error}")
+            back[service] = _insist(name, parse(one))
+        except BackupError as error:
+            failed[service] = error
+    return Together(back, failed, ready)
 
 
-def load_ahead(
-    connection: Connection,
-    services: Sequence[str],
-    *,
-    source: str | None = None,
-    on_progress: Progress | None = None,
-) -> None:
-    """Have what `fetch_ahead` fetched for `services` loaded at once, as far as that is possible;
-    `restore_service` of that snapshot goes on from there, and tells what is wrong. Raise BusyError,
-    SshError."""
-    words = ["load", *(f"--service={service}" for service in services)]
-    words += [f"--source={source}"] if source is not None else []
-    try:
-        remote.call(connection, words, on_progress=on_progress)
-    except (BusyError, UnreachableError):
-        raise
-    except BackupError:
-        return
+def _insist(host: str, restored: Restored) -> Restored:
+    """Raise BackupError when what came back is not what was saved."""
+    if restored.problems:
+        raise BackupError(
+            f"{host}: {restored.service} came back from snapshot {restored.snapshot[:8]}, "
+            f"but not as it was saved: {'; '.join(restored.problems)}"
+        )
+    return restored
 
 
 def restore_service(
@@ -203,13 +213,8 @@ def restore_service(
         unless_live=unless_live,
         source=source,
     )
-    restored = parse(remote.call(connection, words, on_progress=on_progress))
-    if restored.problems:
-        raise BackupError(
-            f"{connection.target.name}: {service} came back from snapshot {restored.snapshot[:8]}, "
-            f"but not as it was saved: {'; '.join(restored.problems)}"
-        )
-    return restored
+    answer = remote.call(connection, words, on_progress=on_progress)
+    return _insist(connection.target.name, parse(answer))
 
 
 def canaries(connection: Connection, service: str) -> tuple[Canary, ...]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import roles
 from backup import run as backup_run
 from backup.errors import BackupError, BusyError, UnreachableError
-from backup.restore import Restored, fetch_ahead, load_ahead, restore_service
+from backup.restore import Restored, Together, restore_service, restore_together
 from checks import run as checking
 from checks.inside import NOT_LOOKED_AT
 from checks.result import Result
@@ -159,17 +159,16 @@ def restore(
     found = {} if found is None else found
     failed: dict[str, BackupError] = {}
     with ssh.session(ssh_target(host)) as session:
-        ready = _ready(session, host, services, choice, progress)
-        # When what they stand on, the duties, is back.
-        waiting = [name for name in services if name in ready and not name.startswith("_")]
+        at_once = _at_once(session, host, services, choice, progress)
         for service in services:
-            if len(waiting) > 1 and not service.startswith("_"):
-                progress(f"  {', '.join(waiting)}: bringing the data back together")
-                load_ahead(session, waiting, source=choice.source, on_progress=_indented(progress))
-                waiting = []
-            progress(f"  {service}: bringing the data back")
-            which = replace(choice, snapshot=ready.get(service, choice.snapshot))
+            which = replace(choice, snapshot=at_once.ready.get(service, choice.snapshot))
             try:
+                if service in at_once.failed:
+                    raise at_once.failed[service]
+                if service in at_once.back:
+                    found[service] = at_once.back[service]
+                    continue
+                progress(f"  {service}: bringing the data back")
                 found[service] = restore_service(
                     session, service, on_progress=_under(service, progress), **vars(which)
                 )
@@ -188,18 +187,19 @@ def restore(
     return found
 
 
-def _ready(
+def _at_once(
     session: ssh.Connection,
     host: Host,
     services: Sequence[str],
     choice: Choice,
     progress: Progress,
-) -> dict[str, str]:
-    """Service -> snapshot, of those that lie ready before the first one comes back: what YunoHost
-    gathered, and nobody else does."""
+) -> Together:
+    """What comes back by one command, before the others do in their turn: of what YunoHost
+    gathered, and of nothing else."""
     if host.platform != "yunohost" or len(services) < 2 or choice.dry_run:
-        return {}
-    return fetch_ahead(
+        return Together({}, {}, {})
+    progress("  what can be brought back at once")
+    done = restore_together(
         session,
         services,
         snapshot=choice.snapshot,
@@ -208,6 +208,9 @@ def _ready(
         source=choice.source,
         on_progress=_indented(progress),
     )
+    if done.back:
+        progress(f"  {', '.join(done.back)}: back, by one command")
+    return done
 
 
 def check(

@@ -18,7 +18,7 @@ def app(instance: str) -> Archive:
         holds=("test", "-e", settings),
         # Extracted beside the archive, then moved to its place.
         room=("/home/yunohost.backup",),
-        together=gathering.bring_back_apps(),
+        together=gathering.bring_back_several(),
         called=instance,
     )
 
@@ -33,6 +33,8 @@ def system() -> Archive:
         holds=("test", "-e", commands.INSTALLED_MARKER),
         # Extracted, then copied: homes and mail lie there twice for a moment.
         room=("/home/yunohost.backup", "/home"),
+        together=gathering.bring_back_several(),
+        called=gathering.SYSTEM,
     )
 
 

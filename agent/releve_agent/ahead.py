@@ -1,13 +1,13 @@
-"""Fetch and load what several services gathered together, before they come back one after another.
+"""Bring back at once what several services gathered together, as far as that is possible.
 
 To open a repository costs half a second of a processor, on purpose, and a service that comes back
 by itself opens it five times. Of all that YunoHost gathered on a host, one stream brings what it
-is made of, and each service finds its own archive ready when its turn comes. To start YunoHost
-costs a second of one: those that agree in what loads them are loaded by one start.
+is made of. To start YunoHost costs a second of one: those that agree in what loads them are loaded
+by one start, and are judged by the same call.
 
 Nothing depends on it: a service of which nothing lies ready is fetched in its turn, one that was
-not loaded with the others is loaded in its turn, and says then what is wrong. That is why nothing
-here fails.
+not loaded with the others finds its archive ready and is loaded in its turn, and says then what is
+wrong. That is why nothing here fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .processes import run
 from .release import parse as parse_release
 from .release import too_new
 from .repository import choose, connected, need_repository, snapshots
-from .restore import clear, restored_before
+from .restore import clear, finish, restored_before
 from .restoring import MARGIN, Restoring, add
 
 TYPE_CHECKING = False  # typing's own would have it loaded
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def fetch_ahead(
+def restore_together(
     at: Root,
     plan: Mapping[str, Any],
     services: Sequence[str],
@@ -44,12 +44,15 @@ def fetch_ahead(
     until: float | None = None,
     once: bool = False,
     source: Mapping[str, Any] | None = None,
-) -> dict[str, str]:
-    """Have the archives of `services` lie ready, those of one snapshot. The lock is held by the
-    caller. Return service -> snapshot, of those that do: `restore` takes what lies ready when it
-    is asked for that snapshot, and nothing else."""
+) -> dict[str, dict[str, Any]]:
+    """Bring those of `services` back that can be brought back by one command. The lock is held by
+    the caller. Return {"back": service -> what its `restore` would return, or {"ok": False,
+    "error": …}, "ready": service -> snapshot of those that lie ready for their own `restore`, when
+    it is asked for that snapshot and nothing else}."""
+    began = time.time()
     ready: dict[str, str] = {}
     its: list[Restoring] = []
+    back: dict[str, Any] = {}
     try:
         take_up(at, plan)
         source = source or need_repository(plan)
@@ -64,7 +67,27 @@ def fetch_ahead(
     for it in its:
         if it.service not in ready:
             clear(it)
-    return ready
+    awaited = [
+        name
+        for name in services
+        # A duty, which the others stand on.
+        if name.startswith("_") and not (once and restored_before(at, {}, name) is not None)
+    ]
+    for group in _groups([it for it in its if it.service in ready]):
+        if not {it.service for it in group}.issuperset(awaited):
+            continue
+        try:
+            loaded = _load(group)
+        except (Failed, OSError) as error:
+            say(f"not loaded together, each in its turn: {error}")
+            continue
+        for it, state in loaded.items():
+            try:
+                back[it.service] = finish(it, state, began)
+            except (Failed, OSError) as error:
+                say(f"{it.service}: {error}")
+                back[it.service] = {"ok": False, "error": str(error)}
+    return {"back": back, "ready": {name: one for name, one in ready.items() if name not in back}}
 
 
 def _fitting(
@@ -237,25 +260,6 @@ def _together(it: Restoring) -> tuple[str, ...]:
     return tuple(it.archives[0].get("together", ())) if len(it.archives) == 1 else ()
 
 
-def load_ahead(
-    at: Root,
-    plan: Mapping[str, Any],
-    services: Sequence[str],
-    source: Mapping[str, Any] | None = None,
-) -> list[str]:
-    """Have those of `services` of which an archive lies ready loaded together, as far as they can
-    be. The lock is held by the caller. Return those that are: the `restore` of each goes on after
-    that, and of each of the others it begins to load."""
-    source = source or need_repository(plan)
-    loaded: list[str] = []
-    for its in _groups([Restoring(at, plan, name, source) for name in services]):
-        try:
-            loaded += _load(its)
-        except (Failed, OSError) as error:
-            say(f"not loaded together, each in its turn: {error}")
-    return loaded
-
-
 def _groups(its: Sequence[Restoring]) -> list[list[Restoring]]:
     """Those that lie ready in one file, to where nothing is yet, and that there is room for at
     once."""
@@ -279,9 +283,9 @@ def _room(its: Sequence[Restoring]) -> bool:
     return all(about["needed"] + MARGIN <= about["free"] for about in on_disks(needs).values())
 
 
-def _load(its: Sequence[Restoring]) -> list[str]:
-    """The services of these that one call loaded. From the moment that it can have changed
-    anything, each is a restore that was broken off while its archive was loaded."""
+def _load(its: Sequence[Restoring]) -> dict[Restoring, dict[str, Any]]:
+    """Those that one call loaded, and how far each is then. From the moment that it can have
+    changed anything, each is a restore that was broken off while its archive was loaded."""
     states = {}
     for it in its:
         state = it.load()
@@ -293,7 +297,7 @@ def _load(its: Sequence[Restoring]) -> list[str]:
             continue  # it is told in its turn
         states[it] = state
     if len(states) < 2:
-        return []
+        return {}
     ahead = {it: dict(state) for it, state in states.items()}
     for it, state in states.items():
         state.pop("ahead")
@@ -312,7 +316,7 @@ def _load(its: Sequence[Restoring]) -> list[str]:
             remove_tree(f"{it.home}/unfinished")
             it.save(state)
     if done.code != 0:
-        return []
+        return {}
     answer = json.loads(done.out)
     told = answer["messages"]  # by the first one, for all
     loaded = {it: state for it, state in states.items() if names[it] in answer["loaded"]}
@@ -321,4 +325,4 @@ def _load(its: Sequence[Restoring]) -> list[str]:
         state["told"] = [*told, *answer["loaded"][names[it]]]
         told = []
         it.save(state)
-    return [it.service for it in loaded]
+    return loaded

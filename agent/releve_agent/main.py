@@ -90,14 +90,11 @@ def arguments(words: Sequence[str] | None) -> Any:
     it.add_argument("--unless-live", action="store_true", help="keep what is in use")
     it.add_argument("--dry-run", action="store_true")
     it.add_argument("--source", help="a file that describes another host's repository")
-    it = verbs.add_parser("fetch", help="what several services gathered, before they are restored")
+    it = verbs.add_parser("together", help="what of several services can be restored at once")
     it.add_argument("--service", action="append", required=True, dest="services")
     it.add_argument("--snapshot", default="latest")
     it.add_argument("--at")
     it.add_argument("--once", action="store_true", help="leave out what came back already")
-    it.add_argument("--source", help="a file that describes another host's repository")
-    it = verbs.add_parser("load", help="what was fetched so, where one command loads it all")
-    it.add_argument("--service", action="append", required=True, dest="services")
     it.add_argument("--source", help="a file that describes another host's repository")
     for name in ("canaries", "counts"):
         verbs.add_parser(name).add_argument("--service", required=True)
@@ -142,18 +139,14 @@ def perform(at: Root, args: Any) -> tuple[Any, bool]:
             receipt = backup(at, plan, args.run)
             return receipt, bool(receipt["ok"])
         source = load_source(args.source) if getattr(args, "source", None) else None
-        if args.verb == "load":
-            from .ahead import load_ahead
-
-            return {"ok": True, "loaded": load_ahead(at, plan, args.services, source)}, True
         try:
             until = parse_iso(args.at) if args.at else None
         except ValueError:
             raise Failed(f"{args.at!r} is not a time: write 2026-11-23T20:15:00Z") from None
-        if args.verb == "fetch":
-            from .ahead import fetch_ahead
+        if args.verb == "together":
+            from .ahead import restore_together
 
-            ready = fetch_ahead(
+            found = restore_together(
                 at,
                 plan,
                 args.services,
@@ -162,7 +155,7 @@ def perform(at: Root, args: Any) -> tuple[Any, bool]:
                 once=args.once,
                 source=source,
             )
-            return {"ok": True, "ready": ready}, True
+            return {"ok": True, **found}, True
         if args.once and not args.dry_run:
             part = plan["services"].get(args.service, {})
             before = restored_before(at, part, args.service)

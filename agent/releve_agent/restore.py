@@ -74,7 +74,7 @@ def restore(
             say(f"{service}: snapshot {state['snapshot'][:8]}, {done} before")
         else:
             say(f"continuing the restore of {service} that was broken off ({state['step']})")
-        return _finish(it, state, began)
+        return finish(it, state, began)
     it.tell("choose")
     guess: dict[str, Any] = {}
     guessing = None
@@ -176,12 +176,12 @@ def restore(
         ) from None
     state["step"] = "fetched"
     it.save(state)
-    return {**result, **_finish(it, state, began)}
+    return {**result, **finish(it, state, began)}
 
 
 def _taken(it: Restoring, state: dict[str, Any], wanted: str) -> dict[str, Any] | None:
-    """What was fetched ahead (`ahead.fetch_ahead`), if it is what is asked for and nobody works
-    with anything here meanwhile; else it is removed, and None."""
+    """What was fetched ahead (`ahead.restore_together`), if it is what is asked for and nobody
+    works with anything here meanwhile; else it is removed, and None."""
     named = wanted != "latest" and state["snapshot"].startswith(wanted)
     if named and state["source"] == it.source["host"] and not it.holds_data():
         return state
@@ -210,8 +210,8 @@ def clear(it: Restoring) -> None:
         remove_tree(f"{it.home}/{name}")
 
 
-def _finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any]:
-    """From "all is fetched and verified" to "the service has accepted it"."""
+def finish(it: Restoring, state: dict[str, Any], began: float) -> dict[str, Any]:
+    """From "all is fetched and verified" to "the service has accepted it". Raise Failed."""
     manifest = state["manifest"]
     for text in state.get("told", ()):
         it.warn(f"{it.service}: {text}")

@@ -30,6 +30,8 @@ LISTS = ("info.json", "backup.csv")
 # apps that it is to bring back.
 DOMAIN = "DOMAIN"
 APPS = "APPS"
+# What the system is called among apps; no app's name has capital letters.
+SYSTEM = "SYSTEM"
 # Seconds that another operation, such as somebody's own backup, is waited for. A run has waited
 # before, when nothing stood still yet.
 WAIT = 3600
@@ -85,13 +87,19 @@ def bring_back_app(instance: str) -> Argv:
     return (BRING_BACK, "app", instance, json.dumps(told))
 
 
-def bring_back_apps() -> Argv:
-    """The same for several, by one start of YunoHost, where none of them is yet; their instances
-    come after it. Those that are not back afterwards, `bring_back_app` brings back."""
+def bring_back_several() -> Argv:
+    """The same for several apps, where none of them is yet, and for `SYSTEM`, where YunoHost is not
+    set up: by one start of it. Their names come after it. Those that are not back afterwards,
+    `bring_back_app` and `bring_back_system` bring back."""
     stand_in = "app"
-    restore = commands.backup_restore(BACK, apps=(stand_in,), timeout=WAIT)
-    told = {**_for_apps(), "restore": _named(restore, stand_in, APPS)}
-    return (BRING_BACK, "apps", json.dumps(told))
+    apps = commands.backup_restore(BACK, apps=(stand_in,), timeout=WAIT)
+    everything = commands.backup_restore(BACK, system=(), apps=(stand_in,), timeout=WAIT)
+    told = {
+        **_for_apps(),
+        "restore": _named(apps, stand_in, APPS),
+        "restore-all": _named(everything, stand_in, APPS),
+    }
+    return (BRING_BACK, "several", json.dumps(told))
 
 
 def bring_back_system() -> Argv:

@@ -67,16 +67,18 @@ class House:
             place = str(self.root / "etc/yunohost/apps" / instance / "settings.yml")
             host.plan["services"][name]["archives"][0] |= {
                 "holds": ["test", "-e", place],
-                "together": self._here(gathering.bring_back_apps()),
+                "together": self._here(gathering.bring_back_several()),
                 "called": instance,
             }
         host.plan["duties"]["base"] = {
             "restore": {"stop": [], "prepare": [], "accept": []},
             **self._part(["conf", "data"], gathering.bring_back_system(), ["system"]),
         }
-        host.plan["duties"]["base"]["archives"][0]["holds"] = [
-            *("test", "-e", str(self.root / "etc/yunohost/installed"))
-        ]
+        host.plan["duties"]["base"]["archives"][0] |= {
+            "holds": ["test", "-e", str(self.root / "etc/yunohost/installed")],
+            "together": self._here(gathering.bring_back_several()),
+            "called": gathering.SYSTEM,
+        }
         host.plan["around"] = {
             "argv": self._here(gathering.collect_run()),
             "before": self._here(gathering.collect_before()),

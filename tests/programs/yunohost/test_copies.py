@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -304,27 +304,45 @@ def gone(house: House, *instances: str) -> None:
         shutil.rmtree(house.root / "var/www" / name, ignore_errors=True)
 
 
-def ready(house: House, *words: str) -> dict[str, str]:
-    found = house.site.agent(*words)["ready"]
-    return {service: snapshot[:8] for service, snapshot in found.items()}
+def ready(done: Mapping[str, Any]) -> dict[str, str]:
+    """What lies ready after a call: service -> snapshot, as short as a receipt has it."""
+    return {service: snapshot[:8] for service, snapshot in done["ready"].items()}
+
+
+BOTH = ("--service=blog", "--service=site")
+ALL = ("--service=_base", *BOTH)
+
+
+def archives(house: House) -> dict[str, dict[str, Any]]:
+    """Of the system and of each app: what is written in the plan about its archive."""
+    plan = house.site.plan
+    parts = {**plan["services"], "_base": plan["duties"]["base"]}
+    return {name: part["archives"][0] for name, part in parts.items()}
+
+
+def instead(house: House, key: str, script: str, *words: str) -> None:
+    """Let what restores several at once run a script, with the restore itself after the words."""
+    for archive in archives(house).values():
+        told = json.loads(archive["together"][-1])
+        told[key] = ["sh", "-c", script, "sh", *words, *told[key]]
+        archive["together"] = [*archive["together"][:-1], json.dumps(told)]
 
 
 def test_several_apps_are_fetched_at_once_and_come_back_in_their_turn(house: House) -> None:
     host = house.site
     snapshot = host.agent("backup")["snapshot"]
     gone(house, "wordpress", "my_webapp")
-    for name in ("blog", "site"):
-        host.plan["services"][name]["archives"][0]["together"] = []
-    asked = ("fetch", "--service=_base", "--service=blog", "--service=site")
+    for archive in archives(house).values():
+        archive["together"] = []
     # A machine that takes another one's place: the repository asks whose turn it is.
     host.plan["epoch"] = 2
-    # What is there already, here the system, is left to its turn.
-    assert ready(house, *asked) == {"blog": snapshot, "site": snapshot}
+    # What is there already, here the system, is left to its turn. Nothing loads them together.
+    done = host.agent("together", *ALL)
+    assert ready(done) == {"blog": snapshot, "site": snapshot}
+    assert done["back"] == {}
     for name, app in (("blog", "wordpress"), ("site", "my_webapp")):
         assert kept(house, name) == {app}
     assert (host.var / "epoch").read_text() == "2\n"
-    # Nothing loads them together.
-    assert host.agent("load", "--service=blog", "--service=site")["loaded"] == []
     # Nothing more is asked of the repository.
     restic = host.plan["repository"]["restic"]
     host.plan["repository"]["restic"] = ["false"]
@@ -339,20 +357,17 @@ def test_several_apps_are_fetched_at_once_and_come_back_in_their_turn(house: Hou
     assert house.now("apps")["my_webapp"]["data"] == "data of my_webapp"
     # Both are in use again: nothing is fetched over their heads.
     host.plan["repository"]["restic"] = restic
-    assert host.agent(*asked)["ready"] == {}
-
-
-BOTH = ("--service=blog", "--service=site")
+    assert host.agent("together", *ALL)["ready"] == {}
 
 
 def restores(house: House, since: int) -> list[list[str]]:
-    """The apps of each `backup restore` since that many calls."""
+    """The apps of each `backup restore` since that many calls, "--system" for the system."""
     calls = [c for c in house.calls()[since:] if c[:2] == ["backup", "restore"]]
-    known = {"wordpress", "my_webapp"}
+    known = {"--system", "wordpress", "my_webapp"}
     return [[word for word in call if word in known] for call in calls]
 
 
-def test_several_apps_are_loaded_by_one_start_of_yunohost(house: House) -> None:
+def test_several_apps_come_back_by_one_start_of_yunohost(house: House) -> None:
     host = house.site
     log = house.root / "var/log/wordpress"
     log.mkdir(parents=True)
@@ -361,28 +376,85 @@ def test_several_apps_are_loaded_by_one_start_of_yunohost(house: House) -> None:
     gone(house, "wordpress", "my_webapp")
     log.rmdir()
     house.yunohost("domain", "remove", "blog.lab.test")
-    ready(house, "fetch", *BOTH)
-    assert kept(house, "blog") == kept(house, "site") == {"wordpress", "my_webapp"}
+    there = archives(house)["site"]["holds"][-1]
+    count = f'test ! -e "{there}" || echo \'{{"pages": 4}}\'; test -e "{there}" || echo "{{}}"'
+    host.plan["services"]["site"]["counts"] = ["sh", "-c", count]
     before = len(house.calls())
-    assert host.agent("load", *BOTH)["loaded"] == ["blog", "site"]
-    host.plan["repository"]["restic"] = ["false"]
-    told = {}
-    for name in ("blog", "site"):
-        done = host.agent("restore", f"--service={name}", f"--snapshot={snapshot}")
+    answer = host.agent("together", *BOTH)
+    assert answer["ready"] == {}
+    assert list(answer["back"]) == ["blog", "site"]
+    assert restores(house, before) == [["wordpress", "my_webapp"]]
+    for name, done in answer["back"].items():
         assert (done["ok"], done["snapshot"][:8], done["live"]) == (True, snapshot, None)
         assert done["bytes"] > 0
-        assert "loaded before" in done["said"]
-        told[name] = str(done["messages"])
         assert not (host.var / "restore" / name).exists()
-    assert restores(house, before) == [["wordpress", "my_webapp"]]
-    assert "blog.lab.test was added" in told["blog"]
-    assert "open to the app again: /var/log/wordpress" in told["blog"]
-    assert told["site"] == "[]"
+    assert answer["back"]["site"]["counts"] == {"pages": 4}
+    told = str(answer["back"]["blog"]["messages"])
+    assert "blog.lab.test was added" in told
+    assert "open to the app again: /var/log/wordpress" in told
+    assert answer["back"]["site"]["messages"] == []
     page = house.root / "var/www/wordpress/page.php"
     assert (page.read_text(), page.stat().st_uid) == ("hello", 4713)
     assert house.now("apps")["wordpress"]["data"] == "data of wordpress"
     assert house.now("apps")["my_webapp"]["data"] == "data of my_webapp"
     assert not [p for p in house.archives.iterdir() if "restore" in p.name]
+    # A rebuild that goes on does not bring it back again.
+    again = host.agent("restore", "--service=site", "--once")
+    assert again["snapshot"][:8] == snapshot
+    assert len(restores(house, before)) == 1
+
+
+def blank(house: House) -> None:
+    house.state.unlink()
+    subprocess.run(["rm", "-rf", house.root / "etc/yunohost", house.root / "var"], check=True)
+
+
+def test_a_blank_host_gets_its_system_and_its_apps_by_one_start(house: House) -> None:
+    host = house.site
+    snapshot = host.agent("backup")["snapshot"]
+    users = set(house.now("users"))
+    blank(house)
+    answer = host.agent("together", *ALL, "--once")
+    assert list(answer["back"]) == ["_base", "blog", "site"]
+    assert all(done["ok"] for done in answer["back"].values())
+    assert restores(house, 0)[-1:] == [["--system", "wordpress", "my_webapp"]]
+    assert set(house.now("users")) == users
+    assert house.now("apps")["my_webapp"]["data"] == "data of my_webapp"
+    commands = len(house.calls())
+    assert host.agent("restore", "--service=_base", "--once")["snapshot"][:8] == snapshot
+    assert host.agent("together", *ALL, "--once")["back"] == {}
+    assert len(house.calls()) == commands
+
+
+def test_a_system_that_does_not_come_back_with_its_apps_comes_first(house: House) -> None:
+    host = house.site
+    snapshot = host.agent("backup")["snapshot"]
+    users = set(house.now("users"))
+    blank(house)
+    # YunoHost ends in the middle, and says nothing of what is back already.
+    instead(house, "restore-all", '"$@" > /dev/null; echo ERROR died >&2; exit 1')
+    done = host.agent("together", *ALL, "--once")
+    assert done["back"] == {}
+    assert ready(done) == dict.fromkeys(("_base", "blog", "site"), snapshot)
+    assert "the system was not restored: it printed no results" in done["said"]
+    before = len(house.calls())
+    for name in ("_base", "blog", "site"):
+        assert host.agent("restore", f"--service={name}", f"--snapshot={snapshot}", "--once")["ok"]
+    assert restores(house, before) == [["--system"], ["wordpress"], ["my_webapp"]]
+    assert set(house.now("users")) == users
+    assert set(house.now("apps")) == {"wordpress", "my_webapp"}
+
+
+def test_apps_wait_for_the_system_that_they_stand_on(house: House) -> None:
+    host = house.site
+    snapshot = host.agent("backup")["snapshot"]
+    gone(house, "wordpress", "my_webapp")
+    # It is there, and nobody knows whose it is: its own restore says so before any app comes.
+    before = len(house.calls())
+    done = host.agent("together", *ALL)
+    assert done["back"] == {}
+    assert ready(done) == {"blog": snapshot, "site": snapshot}
+    assert restores(house, before) == []
 
 
 def test_one_that_is_broken_takes_no_other_with_it(house: House) -> None:
@@ -391,10 +463,11 @@ def test_one_that_is_broken_takes_no_other_with_it(house: House) -> None:
     gone(house, "wordpress", "my_webapp")
     # It ends well all the same, as YunoHost does (recording 340).
     house.change(broken={"wordpress": ["restore"]})
-    ready(house, "fetch", *BOTH)
     before = len(house.calls())
-    assert host.agent("load", *BOTH)["loaded"] == ["site"]
-    assert host.agent("restore", "--service=site", f"--snapshot={snapshot}")["ok"]
+    done = host.agent("together", *BOTH)
+    assert done["back"]["site"]["ok"]
+    assert list(done["back"]) == ["site"]
+    assert ready(done) == {"blog": snapshot}
     failed = host.agent("restore", "--service=blog", f"--snapshot={snapshot}", code=1)
     assert "wordpress was not restored: YunoHost says Error" in failed["error"]
     assert set(house.now("apps")) == {"my_webapp"}
@@ -404,23 +477,28 @@ def test_one_that_is_broken_takes_no_other_with_it(house: House) -> None:
     assert host.agent("restore", "--service=blog")["ok"] is True
 
 
+def test_one_that_does_not_accept_what_came_says_so_beside_the_others(house: House) -> None:
+    host = house.site
+    host.agent("backup")
+    gone(house, "wordpress", "my_webapp")
+    host.plan["services"]["blog"]["restore"]["accept"] = [["false"]]
+    back = host.agent("together", *BOTH)["back"]
+    assert "(accept) failed" in back["blog"]["error"]
+    assert back["blog"]["ok"] is False
+    assert back["site"]["ok"] is True
+
+
 def test_one_that_ends_the_whole_leaves_each_to_its_turn(house: House) -> None:
     host = house.site
     snapshot = host.agent("backup")["snapshot"]
     gone(house, "wordpress", "my_webapp")
     # The first attempt finds a domain gone, as if it had been removed meanwhile: YunoHost ends
     # there, with a ghost of the one, and without a word about the other (recording 338).
-    for name in ("blog", "site"):
-        argv = host.plan["services"][name]["archives"][0]["together"]
-        told = json.loads(argv[-1])
-        without = f'import json; p="{house.state}"; s=json.load(open(p)); '
-        without += "del s['domains']['blog.lab.test']; json.dump(s, open(p,'w'))"
-        script = 'python3 -c "$1"; shift; exec "$@"'
-        told["restore"] = ["sh", "-c", script, "sh", without, *told["restore"]]
-        argv[-1] = json.dumps(told)
-    ready(house, "fetch", *BOTH)
-    done = host.agent("load", *BOTH)
-    assert done["loaded"] == []
+    without = f'import json; p="{house.state}"; s=json.load(open(p)); '
+    without += "del s['domains']['blog.lab.test']; json.dump(s, open(p,'w'))"
+    instead(house, "restore", 'python3 -c "$1"; shift; exec "$@"', without)
+    done = host.agent("together", *BOTH)
+    assert done["back"] == {}
     assert "wordpress is not back with the others" in done["said"]
     assert list(house.now("apps")) == ["wordpress"]  # the ghost
     for name in ("blog", "site"):
@@ -433,31 +511,24 @@ def test_killed_while_they_are_loaded_each_goes_on(house: House) -> None:
     host = house.site
     host.agent("backup")
     gone(house, "wordpress", "my_webapp")
-    ready(house, "fetch", *BOTH)
-    reached, right = host.base / "reached", {}
-    for name in ("blog", "site"):
-        part = host.plan["services"][name]["archives"][0]
-        right[name] = part["together"]
-        told = json.loads(part["together"][-1])
-        told["restore"] = ["sh", "-c", f'"$@"; touch "{reached}"; exec sleep 60', "sh"] + (
-            told["restore"]
-        )
-        part["together"] = [*part["together"][:-1], json.dumps(told)]
-    # The same command as when they were fetched, or they would not be one file.
-    ready(house, "fetch", *BOTH)
-    process = host.start("load", *BOTH)
+    reached = host.base / "reached"
+    right = {name: list(archive["together"]) for name, archive in archives(house).items()}
+    instead(house, "restore", f'"$@"; touch "{reached}"; exec sleep 60')
+    process = host.start("together", *BOTH)
     wait_for(reached.exists)
     process.kill()
     process.wait(10)
     host.agent("undo")
+    # Both in one file for root alone, and nobody else's data in it.
+    assert kept(house, "blog") == kept(house, "site") == {"wordpress", "my_webapp"}
     apps = house.now("apps")
     apps["wordpress"]["data"] = "half"
     house.change(apps=apps)
-    for name in ("blog", "site"):
-        host.plan["services"][name]["archives"][0]["together"] = right[name]
-    # A rebuild that goes on fetches ahead again: what was broken off is left to its turn.
-    assert host.agent("fetch", *BOTH)["ready"] == {}
-    assert host.agent("load", *BOTH)["loaded"] == []
+    for name, archive in archives(house).items():
+        archive["together"] = right[name]
+    # A rebuild that goes on asks again: what was broken off is left to its turn.
+    done = host.agent("together", *BOTH)
+    assert (done["ready"], done["back"]) == ({}, {})
     for name in ("blog", "site"):
         done = host.agent("restore", f"--service={name}")
         assert "fetched before" in done["said"]
@@ -465,35 +536,47 @@ def test_killed_while_they_are_loaded_each_goes_on(house: House) -> None:
     assert house.now("apps")["my_webapp"]["data"] == "data of my_webapp"
 
 
-def test_without_room_for_all_at_once_each_is_loaded_in_its_turn(house: House) -> None:
+def test_without_room_for_all_at_once_each_is_loaded_in_its_turn(
+    house: House, tmp_path: Path
+) -> None:
     host = house.site
+    other = house.root / "var/www/my_webapp"
+    other.mkdir(parents=True)
+    (other / "large").write_bytes(os.urandom(3_000_000))
     snapshot = host.agent("backup")["snapshot"]
     gone(house, "wordpress", "my_webapp")
-    ready(house, "fetch", *BOTH)
-    file = host.var / "restore/site/state.json"
-    state = json.loads(file.read_text())
-    assert state["room"] > 0
-    file.write_text(json.dumps(state | {"room": 2**60}))
-    before = len(house.calls())
-    assert host.agent("load", *BOTH)["loaded"] == []
-    assert len(house.calls()) == before
-    for name in ("blog", "site"):
-        assert host.agent("restore", f"--service={name}", f"--snapshot={snapshot}")["ok"]
+    place = tmp_path / "place"
+    place.mkdir()
+    # Beside the margin, room for one of them.
+    size = 64 * 2**20 + 4_500_000
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
+    try:
+        for name in ("blog", "site"):
+            archives(house)[name]["room"] = [str(place)]
+        before = len(house.calls())
+        done = host.agent("together", *BOTH)
+        assert done["back"] == {}
+        assert ready(done) == {"blog": snapshot, "site": snapshot}
+        assert restores(house, before) == []
+        for name in ("blog", "site"):
+            assert host.agent("restore", f"--service={name}", f"--snapshot={snapshot}")["ok"]
+    finally:
+        subprocess.run(["umount", place], check=True)
 
 
 def test_what_somebody_set_up_meanwhile_is_not_loaded_over(house: House) -> None:
     host = house.site
     snapshot = host.agent("backup")["snapshot"]
     gone(house, "wordpress", "my_webapp")
-    ready(house, "fetch", *BOTH)
     house.yunohost("app", "install", "my_webapp", "--args", SITE)
     before = len(house.calls())
-    assert host.agent("load", *BOTH)["loaded"] == []
-    assert restores(house, before) == []
     # Seen by the program that loads, at the last moment: nothing was changed.
-    for name in ("blog", "site"):
-        host.plan["services"][name]["archives"][0]["holds"] = ["false"]
-    assert host.agent("load", *BOTH)["loaded"] == []
+    for archive in archives(house).values():
+        archive["holds"] = ["false"]
+    done = host.agent("together", *BOTH)
+    assert done["back"] == {}
+    assert ready(done) == {"blog": snapshot, "site": snapshot}
+    assert "my_webapp is there already" in done["said"]
     assert restores(house, before) == []
     host.plan["services"]["site"]["archives"][0]["holds"] = ["true"]
     refused = host.agent("restore", "--service=site", f"--snapshot={snapshot}", code=1)
@@ -509,8 +592,9 @@ def test_what_lies_ready_is_taken_by_its_name_alone(house: House) -> None:
     house.change(apps=apps)
     newest = host.agent("backup")["snapshot"]
     gone(house, "wordpress", "my_webapp")
-    asked = ("fetch", "--service=blog", "--service=site")
-    found = ready(house, *asked, f"--snapshot={older}")
+    for archive in archives(house).values():
+        archive["together"] = []
+    found = ready(host.agent("together", *BOTH, f"--snapshot={older}"))
     assert found == {"blog": older, "site": older}
     assert host.agent("restore", "--service=blog")["snapshot"].startswith(newest)
     assert house.now("apps")["wordpress"]["data"] == "newer"
@@ -531,13 +615,13 @@ def test_what_cannot_be_fetched_at_once_is_left_to_its_turn(house: House) -> Non
         ("broken", {"restic": [sys.executable, "-c", HALF, *restic]}),
     ):
         host.plan["repository"] |= plan
-        said[why] = host.agent("fetch", "--service=blog", "--service=site")
-        assert said[why]["ready"] == {}
+        said[why] = host.agent("together", *BOTH)
+        assert (said[why]["ready"], said[why]["back"]) == ({}, {})
         assert not list((host.var / "restore").rglob("*.tar"))
     assert "each in its turn" in said["broken"]["said"]
     host.plan["repository"]["restic"] = restic
     # One alone is fetched as ever; and of one, nothing.
-    assert host.agent("fetch", "--service=blog")["ready"] == {}
+    assert host.agent("together", "--service=blog")["ready"] == {}
     assert host.agent("restore", "--service=blog", f"--snapshot={snapshot}")["ok"]
 
 
@@ -678,8 +762,7 @@ def test_a_blank_host_gets_its_system_then_its_apps(house: House) -> None:
     host = house.site
     host.agent("backup")
     users = set(house.now("users"))
-    house.state.unlink()
-    subprocess.run(["rm", "-rf", house.root / "etc/yunohost", house.root / "var"], check=True)
+    blank(house)
     early = host.agent("restore", "--service=blog", code=1)
     assert "bring the system back first" in early["error"]
     host.agent("restore", "--service=_base", "--once")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from backup.errors import BackupError, BusyError
+from backup.restore import Together
 from recovery import steps
 from recovery.steps import Choice
 
@@ -67,17 +68,19 @@ def test_one_that_does_not_come_back_leaves_the_others(asked: Asked) -> None:
     assert "its disk is full" in said
 
 
+YUNOHOST: Any = SimpleNamespace(id="monts", platform="yunohost")
+
+
 def test_what_lies_ready_is_named_to_those_that_come_back(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words: list[Any] = []
 
-    def fetch(_: Any, services: list[str], **more: Any) -> dict[str, str]:
+    def at_once(_: Any, services: list[str], **more: Any) -> Together:
         words.append((tuple(services), more["snapshot"], more["source"], more["once"]))
-        return {"_base": "cafe", "pad": "cafe"}
+        return Together({}, {}, {"_base": "cafe", "pad": "cafe"})
 
-    monkeypatch.setattr(steps, "fetch_ahead", fetch)
-    monkeypatch.setattr(steps, "load_ahead", lambda *_, **__: None)
+    monkeypatch.setattr(steps, "restore_together", at_once)
     monkeypatch.setattr(
         steps, "restore_service", lambda _, service, **more: (service, more["snapshot"])
     )
@@ -100,30 +103,22 @@ def test_what_lies_ready_is_named_to_those_that_come_back(
     assert len(words) == 1
 
 
-def test_what_lies_ready_is_loaded_at_once_when_the_system_is_back(
+def test_what_came_back_at_once_is_not_brought_back_again(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host: Any = SimpleNamespace(id="monts", platform="yunohost")
-    there: dict[str, str] = {}
-    monkeypatch.setattr(steps, "fetch_ahead", lambda *_, **__: there)
-    monkeypatch.setattr(
-        steps, "load_ahead", lambda _, services, **__: asked.append(f"load {' '.join(services)}")
-    )
-    services = ("_base", "mail", "site", "pad")
-    there |= {"_base": "cafe", "site": "cafe", "pad": "cafe"}
-    steps.restore(host, services, lambda _: None)
-    assert asked == ["_base", "load site pad", "mail", "site", "pad"]
-    # Without what they stand on, nothing is loaded; one alone is loaded as ever.
-    asked.clear()
-    asked.errors = {"_base": BackupError("no archive")}
-    with pytest.raises(BackupError):
-        steps.restore(host, services, lambda _: None)
-    assert asked == ["_base"]
-    asked.clear()
-    asked.errors.clear()
-    del there["pad"]
-    steps.restore(host, services, lambda _: None)
-    assert asked == list(services)
+    back: Any = {"_base": "the system", "site": "the site"}
+    wrong = {"pad": BackupError("its pads cannot be counted")}
+    monkeypatch.setattr(steps, "restore_together", lambda *_, **__: Together(back, wrong, {}))
+    found: dict[str, Any] = {}
+    with pytest.raises(BackupError, match="pad did not come back, everything else did"):
+        steps.restore(YUNOHOST, ("_base", "mail", "site", "pad"), lambda _: None, Choice(), found)
+    assert found == {"_base": "the system", "mail": "mail is back", "site": "the site"}
+    assert asked == ["mail"]
+    # What the others stand on ends it here too.
+    wrong["_base"] = BackupError("not as it was saved")
+    with pytest.raises(BackupError, match="not as it was saved"):
+        steps.restore(YUNOHOST, ("_base", "mail"), lambda _: None)
+    assert asked == ["mail"]
 
 
 def test_what_the_others_stand_on_ends_it(asked: Asked) -> None:
