@@ -51,6 +51,7 @@ def begin(host: Any, wanted: Host, inventory: Inventory) -> None:
     data = host.connector_data
     data["releve_note"] = lambda kind, **values: _note(host, kind, **values)
     data["releve_seen_to"] = {}
+    data["releve_gone"] = set()
     _lock(host)
     memory = applied.parse(_read(host, f"cat -- {applied.PATH} 2>/dev/null || :").stdout)
     data["releve_applied"] = memory
@@ -89,6 +90,9 @@ def _note(host: Any, kind: str, **values: Any) -> None:
             data["releve_seen_to"]["file", values["path"]] = (of[0], host.current_op_hash)
     elif kind in ("unit", "package"):
         data["releve_seen_to"][kind, values["name"]] = (values["words"], host.current_op_hash)
+    elif kind == "gone":
+        # By this deploy, not by hand.
+        data["releve_gone"].add(values["name"])
     elif kind == "picture":
         # The first is what the last deploy is compared with, the last is what is remembered.
         if "releve_picture" not in data and (

@@ -53,9 +53,11 @@ def retire() -> Generator[StringCommand, None, None]:
             "service back into the inventory.",
         )
         return
+    sites = [name for name in names if name.startswith("/")]
+    for name in (*names, *map(web.live, sites)):
+        ops.note("gone", name=name)
     for name in names:
         ops.note("diff", path="", text=f"{name}: switched off, its data stay")
-    sites = [name for name in names if name.startswith("/")]
     if units := [name for name in names if name not in sites]:
         yield StringCommand("systemctl disable --now --", *(QuoteString(name) for name in units))
     if sites:
@@ -68,11 +70,7 @@ def remember() -> Generator[FileUploadCommand, None, None]:
     data = host.connector_data
     before: applied.Applied = data["releve_applied"]
     failed = failed_services(host)
-    unclaimed = _unclaimed()
-    found = data["releve_found"]
-    if unclaimed and os.environ.get(RETIRE_VARIABLE):
-        gone = (*unclaimed, *map(web.live, unclaimed))
-        unclaimed, found = (), applied.without(found, gone)
+    unclaimed, gone = _unclaimed(), data["releve_gone"]
     entry = applied.after(
         before,
         digest=data["releve_digest"],
@@ -81,11 +79,11 @@ def remember() -> Generator[FileUploadCommand, None, None]:
         releve=version("releve"),
         # A service that failed may have placed some of its files: what they were stays known.
         placed=begin.seen_to(host, but=failed),
-        found=found,
+        found=applied.without(data["releve_found"], gone),
         stages=data["releve_stages"],
         all_of_it=data["releve_all"] and not failed,
         picture=data.get("releve_picture"),
-        unclaimed=unclaimed,
+        unclaimed=unclaimed and tuple(name for name in unclaimed if name not in gone),
     )
     if entry is before:
         return

@@ -232,6 +232,7 @@ def _changes(
                 note("diff", path=item.path, text=f"{item.path} -> {item.target}")
                 yield StringCommand("ln -sfnT --", QuoteString(item.target), QuoteString(item.path))
         elif now is not None:
+            note("gone", name=item.path)
             note("diff", path=item.path, text=f"{item.path}: removed")
             yield StringCommand("rm -f --", QuoteString(item.path))
 
