@@ -296,7 +296,16 @@ def judge_login(exit_code: int, stdout: str) -> Finding:
     if not problems:
         return Finding("ok", "logging in works, to read and to send")
     told = "; ".join(f"to {word}: {why[:160]}" for word, why in problems.items())
-    return Finding("critical", f"members cannot log in {told}. On the host: doveadm log errors")
+    # Dovecot's programs are started anew three minutes after, and these then ask for accounts.
+    clock = (
+        " If its clock was just set back, that lasts some minutes; at once: systemctl restart "
+        "dovecot."
+        if "Temporary authentication failure" in told
+        else ""
+    )
+    return Finding(
+        "critical", f"members cannot log in {told}.{clock} On the host: doveadm log errors"
+    )
 
 
 def judge_doors(exit_code: int, stdout: str) -> Finding:

@@ -370,6 +370,51 @@ def test_signatures_from_the_future_are_not_believed(post: Post) -> None:
     assert {"dkim=permerror", "spf=pass", "dmarc=pass"} <= came
 
 
+# Shifts what Dovecot and whoever logs in from then on take for the time by what /run/clock says.
+OTHER_CLOCK = r"""
+set -eu
+apt-get -qq -y install faketime >/dev/null 2>&1
+so=$(dpkg -L libfaketime | grep libfaketimeMT.so)
+echo +0 >/run/clock
+variables="LD_PRELOAD=$so FAKETIME_TIMESTAMP_FILE=/run/clock"
+variables="$variables FAKETIME_NO_CACHE=1 DONT_FAKE_MONOTONIC=1"
+cp -a /etc/environment /root/environment
+printf '%s\n' $variables >>/etc/environment
+mkdir -p /etc/systemd/system/dovecot.service.d
+printf '[Service]\nEnvironment=%s\n' "$variables" >/etc/systemd/system/dovecot.service.d/clock.conf
+cp -a /etc/dovecot/dovecot.conf /root/dovecot.conf
+names=$(printf '%s\n' $variables | sed 's/=.*//')
+echo "import_environment = $(doveconf -h import_environment)" $names >>/etc/dovecot/dovecot.conf
+systemctl daemon-reload
+systemctl restart dovecot
+"""
+OWN_CLOCK = """
+mv /root/environment /etc/environment
+mv /root/dovecot.conf /etc/dovecot/dovecot.conf
+rm /etc/systemd/system/dovecot.service.d/clock.conf /run/clock
+systemctl daemon-reload
+"""
+
+
+@pytest.mark.long
+def test_a_clock_that_was_ahead_and_is_put_right_is_told_each_time(post: Post) -> None:
+    post.sh(OTHER_CLOCK)
+    post.sh("echo +2h >/run/clock")
+    assert "poste.clock: the clock is 7" in ill(post, "poste.clock")
+    post.send(ALICE, BOB, "de tout a l'heure")
+    post.door.wait_for(BOB, PASSWORDS[BOB], "de tout a l'heure")
+    # Nobody's session goes on, and Dovecot lets nobody in for three minutes.
+    post.sh("echo +0 >/run/clock")
+    with pytest.raises(Exception, match="UNAVAILABLE"):
+        post.door.imap(BOB, PASSWORDS[BOB])
+    post.sh(OWN_CLOCK)
+    assert "at once: systemctl restart dovecot" in ill(post, "courriel.login")
+    post.sh("systemctl restart dovecot")
+    assert ill(post, "courriel.login") == ""
+    assert ill(post, "poste.clock") == ""
+    assert post.releve("plan", post.file) == "Nothing to change.\n"
+
+
 def test_passwords_are_kept_as_hashes_and_wrong_ones_are_counted(post: Post) -> None:
     kept = post.sh("cat /srv/mail/accounts/accounts.sqlite; journalctl -b --no-pager")
     assert kept.count("{CRYPT}$y$") >= 4

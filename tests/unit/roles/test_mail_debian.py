@@ -292,6 +292,8 @@ def test_records_that_are_wrong_and_those_nobody_answered_for() -> None:
 
 def test_a_login_that_fails_is_told_with_its_reason() -> None:
     assert probes.judge_login(0, '{"read": "", "send": ""}').level == "ok"
+    later = '{"read": "Temporary authentication failure", "send": ""}'
+    assert "systemctl restart dovecot" in probes.judge_login(0, later).message
     finding = probes.judge_login(0, '{"read": "", "send": "535 5.7.8"}')
     assert (finding.level, "535 5.7.8" in finding.message) == ("critical", True)
 
