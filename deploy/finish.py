@@ -35,7 +35,9 @@ def _unclaimed() -> tuple[str, ...] | None:
         return None
     memory: applied.Applied = data["releve_applied"]
     wanted = begin.seen_to(host)
-    return applied.unclaimed(memory.left, data["releve_found"], wanted, web.DEPLOYED)
+    names = applied.unclaimed(memory.left, data["releve_found"], wanted, web.DEPLOYED)
+    # What all sites share is no site.
+    return tuple(name for name in names if name not in dict(web.SHARED_FILES))
 
 
 @operation()
