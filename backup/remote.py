@@ -16,6 +16,8 @@ PROGRESS = "/run/releve/progress"
 _BUSY = 75
 # Longer than any copy that is worth waiting for: a day, in seconds.
 _LONG = 86400.0
+# How often it is looked for what the agent is at, seconds.
+_LOOK, _LOOK_AT_LEAST = 1.0, 5.0
 
 Progress = Callable[[str], None]
 
@@ -80,22 +82,24 @@ def line(progress: bytes) -> str:
 
 @contextlib.contextmanager
 def _watched(connection: Connection, on_progress: Progress | None) -> Iterator[None]:
-    """While this runs, hand what the agent is at to `on_progress`, about once a second."""
+    """While this runs, hand what the agent is at to `on_progress`: looked for once a second, and
+    less and less often while it stays the same, for each look starts programs there."""
     if on_progress is None:
         yield
         return
     over = threading.Event()
 
     def look() -> None:
-        last = ""
-        while not over.wait(1.0):
+        last, pause = "", _LOOK
+        while not over.wait(pause):
+            pause = min(pause * 1.5, _LOOK_AT_LEAST)
             try:
                 text = line(connection.run(("cat", PROGRESS), check=False, timeout=10).stdout)
             except SshError:
                 continue  # the command itself will say so
             if text and text != last:
                 on_progress(text)
-                last = text
+                last, pause = text, _LOOK
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

@@ -138,7 +138,9 @@ def run(
     stored = sessions.ask_repositories(inventory, addresses, as_watch=as_watch)
     expected = functools.cache(lambda: _expected(inventory))
     for host in inventory.hosts.values():
-        job = inside.host_job(host, inventory, SERVICES, HOSTS, expected, asking, stored, statuses)
+        job = inside.host_job(
+            host, inventory, SERVICES, HOSTS, expected, asking, stored, statuses, wanted
+        )
         if any(map(wanted, job.ids)):
             jobs.append(job)
     if jobs and ask is None and not as_watch and os.environ.get("RELEVE_SSH_KEY"):

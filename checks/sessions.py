@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tools.ssh import Target
 
 STATUS = ("/usr/local/lib/releve/agent.py", "status")
+SERVICES = (*STATUS, "--services")
 MAX_STATUS = 4 << 20
 CONNECT = 10.0
 STORED_SECONDS = 20.0

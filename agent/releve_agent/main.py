@@ -100,7 +100,9 @@ def arguments(words: Sequence[str] | None) -> Any:
         verbs.add_parser(name).add_argument("--service", required=True)
     it = verbs.add_parser("fence")
     it.add_argument("--yes", action="store_true", required=True)
-    for name in ("undo", "status", "guard", "version"):
+    it = verbs.add_parser("status")
+    it.add_argument("--services", action="store_true", help="of the host itself, only what is free")
+    for name in ("undo", "guard", "version"):
         verbs.add_parser(name)
     args = parser.parse_args(words)
     # argparse of Python 3.11 turns the value "--" into an empty list.
@@ -119,7 +121,7 @@ def perform(at: Root, args: Any) -> tuple[Any, bool]:
         return undo(at), True
     plan = load_plan(at)
     if args.verb == "status":
-        return status(at, plan), True
+        return status(at, plan, services=args.services), True
     if args.verb == "counts":
         argv = service_part(plan, args.service)["counts"]
         return (json_of(argv, args.service) if argv else {}), True

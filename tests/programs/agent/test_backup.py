@@ -364,6 +364,15 @@ def test_status_tells_what_checks_read(site: Site) -> None:
     assert status["lock"] is None
     assert status["receipts"][0]["receipt"]["ok"] is True
     assert status["memory"]["total"] > status["memory"]["available"] > 0
+    # Nothing that only the host is asked for, and that takes it long.
+    site.plan["probes"] = {
+        "forum": {"up": {"argv": ["echo", "yes"], "timeout": 5}},
+        "_host": {"long": {"argv": ["sleep", "30"], "timeout": 60}},
+    }
+    brief = site.agent("status", "--services")
+    assert brief["probes"] == {"forum": {"up": {"exit": 0, "stdout": "yes\n"}}}
+    assert brief["updates"]["security"] is None
+    assert brief["host"] == status["host"]
 
 
 def test_wrong_usage_is_64_and_a_missing_plan_says_what_to_do(site: Site) -> None:

@@ -256,6 +256,22 @@ def test_a_hosts_words_reach_its_judges(zone: Zone, trust: Path) -> None:
     assert run.statuses["web1"]["host"] == "web1"
 
 
+def test_a_host_is_not_asked_about_itself_where_only_its_services_are_meant(
+    zone: Zone, trust: Path
+) -> None:
+    asked: list[Sequence[str]] = []
+
+    def ask(host: Host, argv: Sequence[str], deadline: float) -> bytes:
+        asked.append(argv[-2:])
+        return status()
+
+    inv = inventory(zone, 1)
+    run = checks_run.run(inv, trust.parent, only=["pads.unit"], ask=ask)
+    assert levels(run.results) == {"pads.unit": "critical"}
+    checks_run.run(inv, trust.parent, only=["pads.unit", "web1.disk"], ask=ask)
+    assert [argv[-1] for argv in asked] == ["--services", "status"]
+
+
 @pytest.mark.parametrize(
     "answer", [b"", b"[]", b"{}", b"Traceback (most recent", status(host="web2"), b"\xff"]
 )
