@@ -16,6 +16,8 @@ PROGRESS = "/run/releve/progress"
 _BUSY = 75
 # Longer than any copy that is worth waiting for: a day, in seconds.
 _LONG = 86400.0
+# A verb that ends well has undone what it did; to start Python once more takes as long as some do.
+_UNDO = f"/bin/sh -c 'test \"$SERVICE_RESULT\" = success || exec {AGENT} undo'"
 # How often it is looked for what the agent is at, seconds.
 _LOOK, _LOOK_AT_LEAST = 1.0, 5.0
 
@@ -128,7 +130,7 @@ def call(
         "--pipe",
         "--wait",
         "--collect",
-        f"--property=ExecStopPost={AGENT} undo",
+        f"--property=ExecStopPost={_UNDO}",
         "--property=StandardError=inherit",
         "--",
     )

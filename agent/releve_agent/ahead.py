@@ -261,12 +261,11 @@ def _together(it: Restoring) -> tuple[str, ...]:
 
 
 def _groups(its: Sequence[Restoring]) -> list[list[Restoring]]:
-    """Those that lie ready in one file, to where nothing is yet, and that there is room for at
-    once."""
+    """Those that lie ready in one file, and that there is room for at once."""
     found: dict[tuple[Any, ...], list[Restoring]] = {}
     for it in its:
         state, key = it.load(), _together(it)
-        if not key or not state or not state.get("ahead") or it.holds_data():
+        if not key or not state or not state.get("ahead"):
             continue
         with contextlib.suppress(OSError):
             found.setdefault((os.stat(it.archive_file(0)).st_ino, *key), []).append(it)

@@ -118,6 +118,8 @@ class Restoring:
             ]
             return f"{full[0]} is not empty" if full else ""
         filled = installed or any(os.path.isdir(p) and os.listdir(p) for p in self.part["paths"])
+        if self.archives and not filled:
+            return ""  # it is not installed: there is nobody to ask for counts
         try:
             counts = json_of(argv, "counts")
         except Failed as error:
