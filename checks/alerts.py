@@ -1,8 +1,7 @@
-"""Whom to tell what: changes only, grouped, in the organisation's language. Pure but for `send`."""
+"""Whom to tell what: changes only, grouped, in the organisation's language. Pure."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ from checks.wording import Locale
 
 # Patience of its own (seconds): these mend themselves within a night and a day.
 PATIENCE: Mapping[str, float] = {"updates": 36 * 3600.0, "reboot": 36 * 3600.0}
-SECONDS = 30.0
 MAX_LINES = 40
 
 
@@ -157,35 +155,3 @@ def compose(
         if len(what.well) > MAX_LINES:
             lines.append(words["more"].format(n=len(what.well) - MAX_LINES))
     return printable(title), "\n".join(printable(line) for line in lines)
-
-
-class NotSent(Exception):
-    """A message did not get through. The text never holds the channel's address."""
-
-
-def send(url: str, title: str, body: str) -> None:
-    """Send one message over a channel of the apprise library, in at most SECONDS.
-
-    Raise NotSent.
-    """
-    import logging
-
-    import apprise
-
-    # Its log lines may hold the address, which often is a secret.
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
-    channel = apprise.Apprise()
-    if not channel.add(url):
-        raise NotSent("its address is not one that the apprise library understands")
-    outcome: list[bool] = []
-
-    def deliver() -> None:
-        outcome.append(bool(channel.notify(title=title, body=body)))
-
-    thread = threading.Thread(target=deliver, daemon=True)
-    thread.start()
-    thread.join(SECONDS)
-    if not outcome:
-        raise NotSent(f"no answer in {SECONDS:.0f} s" if thread.is_alive() else "it failed inside")
-    if not outcome[0]:
-        raise NotSent("the channel refused the message or cannot be reached")

@@ -21,6 +21,7 @@ from checks import alerts, history, trend, wording
 from checks import run as checks_run
 from checks.result import PROBLEMS, Result
 from inventories.model import Inventory
+from tools import channels
 
 STATE = Path("/var/lib/releve/checks/state.json")
 SECRETS = Path("/etc/releve/watch-secrets.toml")
@@ -60,7 +61,7 @@ def run(
     *,
     at_most: float = checks_run.AT_MOST,
     look: Callable[[], checks_run.Run] | None = None,
-    send: Send = alerts.send,
+    send: Send = channels.send,
 ) -> int:
     """One round: look, remember, tell what changed, ping. Return the exit code.
 
@@ -150,7 +151,7 @@ class _Addresses:
         self._file = file
 
     def get(self, reference: str) -> str:
-        """Raise `alerts.NotSent` when the secret cannot be had."""
+        """Raise `channels.NotSent` when the secret cannot be had."""
         if not reference.startswith("secret:"):
             return reference
         from inventories import secrets
@@ -161,10 +162,12 @@ class _Addresses:
                 return secrets.decode(SECRETS.read_bytes(), str(SECRETS))[name]
             return secrets.Secrets.open(self._file).get(name)
         except KeyError:
-            raise alerts.NotSent(f"the secret {name} is not in {SECRETS}: releve deploy") from None
+            raise channels.NotSent(
+                f"the secret {name} is not in {SECRETS}: releve deploy"
+            ) from None
         except Exception as error:
             # Whatever keeps the secret away (no key, no file, damage): the text says which.
-            raise alerts.NotSent(f"the secret {name} cannot be read: {error}") from None
+            raise channels.NotSent(f"the secret {name} cannot be read: {error}") from None
 
 
 def _tell(
@@ -195,7 +198,7 @@ def _tell(
         )
         try:
             send(addresses.get(alert.url), title, body)
-        except alerts.NotSent as error:
+        except channels.NotSent as error:
             delivered = False
             channel.unreachable_since = channel.unreachable_since or now
             channel.error = str(error)
@@ -220,7 +223,7 @@ def _ping(addresses: _Addresses, reference: str) -> bool:
             if answer.status_code < 400:
                 return True
             problem = f"HTTP {answer.status_code}"
-    except alerts.NotSent as error:
+    except channels.NotSent as error:
         problem = str(error)
     except (requests.RequestException, ValueError) as error:
         problem = type(error).__name__

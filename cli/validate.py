@@ -71,6 +71,7 @@ def _as_json(judgement: Judgement) -> dict[str, object]:
         "level": judgement.level,
         "rule": judgement.rule,
         "path": judgement.path,
+        "line": judgement.number,
         "message": judgement.message,
         "remedy": judgement.remedy,
     }

@@ -30,12 +30,14 @@ class Judgement:
     path: str
     message: str
     remedy: str
+    number: int | None = None  # the line of the file, where it is known
 
     def line(self, file: Path) -> str:
         """As one line for people. `file`: where the inventory lies."""
+        at = f"{file}:{self.number}" if self.number else f"{file}"
         place = f"{self.path}: " if self.path else ""
         dot = "" if self.message.endswith("?") else "."
-        return f"{file}: {self.level} [{self.rule}] {place}{self.message}{dot} {self.remedy}."
+        return f"{at}: {self.level} [{self.rule}] {place}{self.message}{dot} {self.remedy}."
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Around:
     host_platforms: Mapping[str, Collection[str]] | None = None  # the same for duties of hosts
     secrets_file: bool | None = None  # is there one? None: do not judge
     trust_file: bool | None = None  # the same of the file that certificates.trust names
+    # Whether an address is one of a channel to tell people; None: do not judge
+    channel: Callable[[str], bool] | None = None
 
 
 def judge(
@@ -57,14 +61,17 @@ def judge(
     host_platforms: Mapping[str, Collection[str]] | None = None,
     secrets_file: bool | None = None,
     trust_file: bool | None = None,
+    channel: Callable[[str], bool] | None = None,
 ) -> tuple[Judgement, ...]:
     """Every judgement that no acknowledgement silences, errors first.
 
     `platforms` and `host_platforms`: role -> platforms it can be deployed on; None leaves
-    that unjudged. `secrets_file`, `trust_file`: whether there is one. `today` defaults to the
-    machine's.
+    that unjudged. `secrets_file`, `trust_file`: whether there is one. `channel`: whether an
+    address is one of a channel to tell people. `today` defaults to the machine's.
     """
-    around = Around(today or date.today(), platforms, host_platforms, secrets_file, trust_file)
+    around = Around(
+        today or date.today(), platforms, host_platforms, secrets_file, trust_file, channel
+    )
     found = [judgement for rule in RULES.values() for judgement in rule(inventory, around)]
     valid, complaints = _acknowledgements(inventory, around.today)
     kept = [j for j in found if not any(_covers(a, j) for a in valid)]
@@ -220,6 +227,19 @@ def _alert_depends(inventory: Inventory, _: Around) -> Iterator[Judgement]:
                 break
 
 
+def _alert_address(inventory: Inventory, around: Around) -> Iterator[Judgement]:
+    for alert in inventory.alerts.values():
+        plain = not alert.url.startswith("secret:")
+        if plain and around.channel is not None and not around.channel(alert.url):
+            yield Judgement(
+                "alert-address",
+                "error",
+                f"alerts.{alert.id}.url",
+                "is no address that the apprise library understands: nobody would be told",
+                'Write one of its list, such as "mailto://USER@HOST", or "secret:NAME"',
+            )
+
+
 def _alert_token(inventory: Inventory, _: Around) -> Iterator[Judgement]:
     for alert in inventory.alerts.values():
         if alert.url.startswith("secret:"):
@@ -305,6 +325,20 @@ def _host_key(inventory: Inventory, _: Around) -> Iterator[Judgement]:
                 "has no host_key: nothing can connect to it, for nobody could tell it from another",
                 "Copy the line of /etc/ssh/ssh_host_ed25519_key.pub from its console",
             )
+
+
+def _host_address(inventory: Inventory, _: Around) -> Iterator[Judgement]:
+    for host in inventory.hosts.values():
+        for key, address in (("address", host.address), ("address6", host.address6)):
+            if address is not None and (address.is_loopback or address.is_link_local):
+                yield Judgement(
+                    "host-address",
+                    "error",
+                    f"hosts.{host.id}.{key}",
+                    f"{address} means whoever asks, and not one machine: DNS would lead people to "
+                    "themselves",
+                    "Write the address by which others reach it",
+                )
 
 
 def _twice(inventory: Inventory, _: Around) -> Iterator[Judgement]:
@@ -566,10 +600,12 @@ RULES: dict[str, Rule] = {
     "decrypt": _who_decrypts,
     "restore": _who_restores,
     "alert-depends": _alert_depends,
+    "alert-address": _alert_address,
     "alert-token": _alert_token,
     "watch-place": _watch_place,
     "no-watch": _no_watch,
     "host-key": _host_key,
+    "host-address": _host_address,
     "same-host": _twice,
     "retention": _retention,
     "zone": _zones,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
-from inventories.problems import Step
+from inventories.problems import Step, dotted
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
 _DOTTED = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
@@ -50,6 +50,16 @@ def line_numbers(text: str) -> dict[tuple[Step, ...], int]:
             for end in range(len(table) + 1, len(path) + 1):
                 found.setdefault(path[:end], number)
     return found
+
+
+def line_at(path: str, numbers: dict[tuple[Step, ...], int]) -> int | None:
+    """As `line_of`, of a path as `inventories.problems.dotted` writes it."""
+    around = [
+        steps
+        for steps in numbers
+        if (place := dotted(steps)) == path or path.startswith((f"{place}.", f"{place}["))
+    ]
+    return numbers[max(around, key=len)] if around else None
 
 
 def line_of(steps: tuple[Step, ...], numbers: dict[tuple[Step, ...], int]) -> int | None:

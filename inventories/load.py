@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import tomllib
+from ast import literal_eval
 from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
@@ -19,13 +20,15 @@ from pydantic import ValidationError
 
 from inventories.lines import line_numbers, line_of
 from inventories.model import Inventory, Settings
-from inventories.problems import InventoryError, Problem, Step
+from inventories.problems import InventoryError, Problem, Step, dotted
 from inventories.references import references
 from inventories.wording import problems_of
 from tools.files import replace_file
 from tools.toml import dumps
 
 MAX_BYTES = 1_000_000  # an inventory is written by hand
+# How the parser names a table: ('hosts', 'monts').
+_TABLE = re.compile(r"""\((?:(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:, |,(?=\))|(?=\))))+\)""")
 
 
 def load(
@@ -95,6 +98,7 @@ def parse(path: Path, text: str) -> dict[str, Any]:
         line = int(match[1]) if match else None
         if match:
             reason = f"{reason[: match.start()]}, in line {match[1]}, column {match[2]}"
+            reason = _TABLE.sub(lambda table: f"[{dotted(literal_eval(table[0]))}]", reason)
         elif reason.endswith("(at end of document)"):
             line = text.count("\n") + 1
     problem = Problem(

@@ -12,6 +12,7 @@ import re
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -35,6 +36,20 @@ from inventories.fields import NAMED
 from tools import urls
 from tools.bech32 import is_age_recipient
 
+
+def matching(pattern: str, right: str) -> AfterValidator:
+    """A validator that lets a text pass which `pattern` matches as a whole. `right`: what would be
+    right, as words that follow "write"."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if compiled.fullmatch(text) is None:
+            raise ValueError(f"write {right}")
+        return text
+
+    return AfterValidator(check)
+
+
 # Hosts, services, repositories and people are named by these. They end up in file names,
 # unit names and SSH key comments, so the alphabet is the narrowest of all of these.
 Name = Annotated[str, StringConstraints(pattern=r"\A[a-z][a-z0-9-]{0,30}\Z")]
@@ -42,31 +57,41 @@ Name = Annotated[str, StringConstraints(pattern=r"\A[a-z][a-z0-9-]{0,30}\Z")]
 # RFC 1123 host names, at least two labels, no trailing dot, at most 253 characters.
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 Domain = Annotated[
-    str, StringConstraints(pattern=rf"\A(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})+\Z", to_lower=True)
+    str,
+    StringConstraints(to_lower=True),
+    matching(
+        rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})+", 'a domain name such as "atelier.example"'
+    ),
 ]
 
 # A mailbox, deliberately narrow: what an operator would write, nothing that needs quoting.
 Mail = Annotated[
     str,
-    StringConstraints(
-        pattern=rf"\A[A-Za-z0-9_][A-Za-z0-9._+-]{{0,62}}@{_LABEL}(?:\.{_LABEL})+\Z", max_length=254
+    StringConstraints(max_length=254),
+    matching(
+        rf"[A-Za-z0-9_][A-Za-z0-9._+-]{{0,62}}@{_LABEL}(?:\.{_LABEL})+",
+        'a mail address such as "contact@atelier.example"',
     ),
 ]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST = timedelta(days=3650)
 
 
 def parse_duration(text: object) -> timedelta:
-    """Given "90s", "15m", "24h", "7d" or "2w", return the time span.
+    """Given "90s", "15m", "24h", "7d" or "2w", return the time span, ten years at most.
 
     Raise ValueError with what would be right for anything else.
     """
     if isinstance(text, timedelta):
         return text
-    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text) if isinstance(text, str) else None
+    match = re.fullmatch(r"([0-9]{1,18})([smhdw])", text) if isinstance(text, str) else None
     if match is None or int(match[1]) == 0:
         raise ValueError('write a whole number and a unit, such as "90s", "15m", "24h" or "7d"')
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError(f'write at most "{_LONGEST.days}d", which is ten years')
+    return timedelta(seconds=seconds)
 
 
 def format_duration(span: timedelta) -> str:
@@ -141,8 +166,28 @@ def clean_https_url(text: str) -> str:
 
 HttpsUrl = Annotated[Line, AfterValidator(clean_https_url)]
 
+
+def _timezone(name: str) -> str:
+    import zoneinfo  # only where somebody names one
+
+    places = [Path(folder) for folder in zoneinfo.TZPATH]
+    # A machine without the database of time zones cannot judge a name of the right shape.
+    known = any((place / "Europe/Paris").is_file() for place in places)
+    shape = re.fullmatch(r"UTC|[A-Z][A-Za-z_]+(/[A-Z][A-Za-z0-9_+-]+){1,2}", name)
+    if shape is None or (known and not any((place / name).is_file() for place in places)):
+        raise ValueError('write the name of a time zone, such as "Europe/Paris"')
+    return name
+
+
+Timezone = Annotated[str, AfterValidator(_timezone)]
+
 # "secret:NAME" points into the encrypted file beside the inventory.
-SecretRef = Annotated[str, StringConstraints(pattern=r"\Asecret:[a-z][a-z0-9_.-]{0,62}\Z")]
+SecretRef = Annotated[
+    str,
+    matching(
+        r"secret:[a-z][a-z0-9_.-]{0,62}", '"secret:NAME", which names a secret beside the inventory'
+    ),
+]
 
 
 def _secret_or_line(text: str) -> str:
@@ -154,8 +199,23 @@ def _secret_or_line(text: str) -> str:
     return text
 
 
-# A text as it is, or "secret:NAME".
-SecretOrLine = Annotated[Line, AfterValidator(_secret_or_line)]
+def _secret_or_address(text: str) -> str:
+    if text.startswith("secret:"):
+        return _secret_or_line(text)
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in ("https", "http") and bool(parts.hostname)
+    except ValueError:
+        fits = False
+    if not fits or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError('write a full address, such as "https://ping.example/…", or "secret:NAME"')
+    return text
+
+
+# An http(s) address, or "secret:NAME".
+SecretOrAddress = Annotated[Line, AfterValidator(_secret_or_address)]
+# An address whose kind a library knows (`inventories.judge` asks it), or "secret:NAME".
+SecretOrChannel = Annotated[Line, AfterValidator(_secret_or_line)]
 
 _KINDS = r"(?:sk-)?(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521))(?:@openssh\.com)?"
 
@@ -271,7 +331,12 @@ class Person(Model):
 # --- hosts that run YunoHost ------------------------------------------------------------------
 
 # What YunoHost takes as a name of an account (and of a group, without the dot); no hyphen.
-Account = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9_][a-z0-9_.]{0,30}\Z")]
+Account = Annotated[
+    str,
+    matching(
+        r"[a-z0-9_][a-z0-9_.]{0,30}", "a name of lower-case letters, digits, _ and . (no hyphen)"
+    ),
+]
 GroupName = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9_]{1,31}\Z")]
 # What it calls its settings and the fields of its panels: "security.ssh.ssh_port".
 SettingKey = Annotated[
@@ -574,7 +639,7 @@ class Alert(Model):
     """One channel of the apprise library; its address usually holds a token, hence a secret."""
 
     id: Name
-    url: SecretOrLine
+    url: SecretOrChannel
     # Failures in a row before anybody is told.
     after: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
 
@@ -583,7 +648,7 @@ class Watch(Model):
     """What the watch host does: how often, and whom it tells that it is alive."""
 
     every: Duration = timedelta(minutes=5)
-    ping: SecretOrLine | None = None  # a dead man's switch, fetched after each good run
+    ping: SecretOrAddress | None = None  # a dead man's switch, fetched after each good run
 
     @field_validator("every")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,14 +30,17 @@ def judge(inventory: Inventory, file: Path | None = None) -> tuple[Judgement, ..
     """Whether the whole is wise, with what the registry knows; errors first.
 
     `file`: where the inventory lies, to see whether it has a file of secrets, and that of the
-    authority that it names.
+    authority that it names, and to say in which line what was judged stands.
     A deploy should refuse an inventory with an error among these; checks should not care.
     """
     from inventories.judge import judge as judge_with
+    from inventories.lines import line_at, line_numbers
+    from inventories.load import read_text
     from inventories.secrets import secrets_file
     from roles.apps import lacking
     from roles.interface import Absent
     from roles.registry import HOSTS, SERVICES
+    from tools import channels
 
     of_roles: list[Judgement] = []
     for service in inventory.services.values():
@@ -49,10 +53,13 @@ def judge(inventory: Inventory, file: Path | None = None) -> tuple[Judgement, ..
         host_platforms={name: role.on.keys() for name, role in HOSTS.items()},
         secrets_file=None if file is None else secrets_file(file).exists(),
         trust_file=None if file is None else _trusted(inventory, file),
+        channel=channels.understood,
     )
-    return tuple(
-        sorted((*lacking(inventory), *of_roles, *found), key=lambda one: one.level != "error")
-    )
+    everything = [*lacking(inventory), *of_roles, *found]
+    if file is not None and everything:
+        numbers = line_numbers(read_text(file))
+        everything = [replace(one, number=line_at(one.path, numbers)) for one in everything]
+    return tuple(sorted(everything, key=lambda one: one.level != "error"))
 
 
 def _trusted(inventory: Inventory, file: Path) -> bool:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, field_validator
 
-from inventories.model import Domain, Service, Settings
+from inventories.model import Domain, Service, Settings, matching
 
-Path = Annotated[str, StringConstraints(pattern=r"\A/[A-Za-z0-9_@][A-Za-z0-9._@/+-]{0,200}\Z")]
+Path = Annotated[
+    str,
+    matching(
+        r"/[A-Za-z0-9_@][A-Za-z0-9._@/+-]{0,200}", "a path of letters, digits and . _ @ + - only"
+    ),
+]
 Unit = Annotated[
     str,
-    StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9:_.@-]{0,100}\.(service|timer|socket)\Z"),
+    matching(
+        r"[A-Za-z0-9][A-Za-z0-9:_.@-]{0,100}\.(service|timer|socket)",
+        'a unit of systemd such as "etherpad.service"',
+    ),
 ]
 
 

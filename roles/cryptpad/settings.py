@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field
 
-from inventories.model import Flag, Mail, Service, Settings
+from inventories.model import Flag, Mail, Service, Settings, matching
 
-Size = Annotated[str, StringConstraints(pattern=r"\A[1-9][0-9]{0,5} (MB|GB)\Z")]
+Size = Annotated[str, matching(r"[1-9][0-9]{0,5} (MB|GB)", 'a size such as "500 MB" or "2 GB"')]
 _KEY = re.compile(r"\[[^\[\]@/\s]{1,64}@[A-Za-z0-9.:-]{1,200}/[A-Za-z0-9+-]{43}=\]")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from inventories.model import (
     Account,
@@ -20,17 +20,18 @@ from inventories.model import (
     SecretRef,
     Service,
     Settings,
+    matching,
 )
 
-Locale = Annotated[str, StringConstraints(pattern=r"\A[a-z]{2,3}(_[A-Z]{2})?\Z")]
-Slug = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9-]{0,60}\Z")]
+Locale = Annotated[str, matching(r"[a-z]{2,3}(_[A-Z]{2})?", 'a language such as "fr" or "pt_BR"')]
+Slug = Annotated[str, matching(r"[a-z0-9][a-z0-9-]{0,60}", "lower-case letters, digits and -")]
 
 
 class Elsewhere(Model):
     """A mailbox with another provider, read by POP3 over TLS."""
 
     address: Mail
-    host: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9.-]{1,253}\Z")]
+    host: Annotated[str, matching(r"[A-Za-z0-9.-]{1,253}", "the name of a server")]
     port: Port = 995
     user: Line
     password: SecretRef

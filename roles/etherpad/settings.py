@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints
-
-from inventories.model import HttpsUrl, Inventory, Line, Model, Service, Settings
+from inventories.model import HttpsUrl, Inventory, Line, Model, Service, Settings, Sha256, matching
 from platforms.debian import names
 
 PROGRAM = "/usr/local/lib/releve/etherpad/pad.py"
@@ -17,7 +15,7 @@ class Tarball(Model):
     """An upstream release that lies somewhere, and what it must be."""
 
     url: HttpsUrl
-    sha256: Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{64}\Z")]
+    sha256: Sha256
 
 
 class EtherpadSettings(Settings):
@@ -25,7 +23,9 @@ class EtherpadSettings(Settings):
     # Etherpad 2 is started, built and installed otherwise.
     # "npm": the package that Etherpad's authors publish there, in the version below.
     source: Literal["npm"] | Tarball = "npm"
-    version: Annotated[str, StringConstraints(pattern=r"\A1\.[0-9]+\.[0-9]+\Z")] = "1.8.14"
+    version: Annotated[
+        str, matching(r"1\.[0-9]+\.[0-9]+", 'a version of Etherpad 1 such as "1.8.14"')
+    ] = "1.8.14"
     welcome: Line | None = None  # the first line of a new pad
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from inventories.model import (
     Account,
@@ -24,6 +24,7 @@ from inventories.model import (
     SecretRef,
     Service,
     Settings,
+    matching,
 )
 from platforms.yunohost import app as ynh
 
@@ -39,7 +40,7 @@ Network = Annotated[str, AfterValidator(_network)]
 class Relay(Model):
     """Another server that takes this one's mails to the world."""
 
-    host: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9.-]{1,253}\Z")]
+    host: Annotated[str, matching(r"[A-Za-z0-9.-]{1,253}", "the name of a server")]
     port: Port = 587
     user: Line | None = None
     password: SecretRef | None = None
@@ -89,7 +90,7 @@ class MailSettings(Settings):
     blocklists: tuple[Domain, ...] = ()
     # Somewhere else, an address that answers each mail with what it received.
     echo: Mail | None = None
-    dkim_selector: Annotated[str, StringConstraints(pattern=r"\A[a-z0-9]{1,16}\Z")] = "releve"
+    dkim_selector: Annotated[str, matching(r"[a-z0-9]{1,16}", "lower-case letters and digits")] = "releve"
 
 
 def settings(service: Service) -> MailSettings:

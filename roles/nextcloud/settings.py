@@ -8,15 +8,32 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from inventories.model import Flag, Inventory, Mail, Model, Port, SecretRef, Service, Settings
+from inventories.model import (
+    Flag,
+    Inventory,
+    Mail,
+    Model,
+    Port,
+    SecretRef,
+    Service,
+    Settings,
+    Timezone,
+    matching,
+)
 
-Language = Annotated[str, StringConstraints(pattern=r"\A[a-z]{2,3}(_[A-Z]{2})?\Z")]
-Locale = Annotated[str, StringConstraints(pattern=r"\A[a-z]{2,3}(_[A-Z]{2})?\Z")]
-Region = Annotated[str, StringConstraints(pattern=r"\A[A-Z]{2}\Z")]  # ISO 3166-1
-Quota = Annotated[str, StringConstraints(pattern=r"\A(none|[1-9][0-9]{0,5} (MB|GB|TB))\Z")]
-NextcloudApp = Annotated[str, StringConstraints(pattern=r"\A[a-z][a-z0-9_]{0,60}\Z")]
+Language = Annotated[str, matching(r"[a-z]{2,3}(_[A-Z]{2})?", 'a language such as "fr" or "pt_BR"')]
+Locale = Annotated[str, matching(r"[a-z]{2,3}(_[A-Z]{2})?", 'a locale such as "fr_FR"')]
+Region = Annotated[
+    str, matching(r"[A-Z]{2}", 'the two letters of a country such as "FR"')
+]  # ISO 3166-1
+Quota = Annotated[
+    str, matching(r"none|[1-9][0-9]{0,5} (MB|GB|TB)", '"none" or a size such as "5 GB"')
+]
+NextcloudApp = Annotated[
+    str, matching(r"[a-z][a-z0-9_]{0,60}", 'the name of an app such as "calendar"')
+]
 LOCALES = {"fr": "fr_FR", "en": "en_GB"}
 REGIONS = {"fr": "FR", "en": "GB"}
 
@@ -24,7 +41,7 @@ REGIONS = {"fr": "FR", "en": "GB"}
 class Relay(Model):
     """Mail through somebody else's server, when not through this one."""
 
-    host: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9.-]{1,253}\Z")]
+    host: Annotated[str, matching(r"[A-Za-z0-9.-]{1,253}", "the name of a server")]
     port: Port = 465
     secure: Literal["ssl", ""] = "ssl"  # "": STARTTLS where the server offers it
     user: str
@@ -35,7 +52,7 @@ class NextcloudSettings(Settings):
     language: Language | None = None  # default: the organisation's
     locale: Locale | None = None
     phone_region: Region | None = None  # numbers without a country code belong here
-    timezone: str = "Europe/Paris"
+    timezone: Timezone = "Europe/Paris"
     sender: Mail | None = None  # default: the app's own account on the server's main domain
     relay: Relay | None = None
     quota: Quota | None = None  # of members who have none of their own; None: as it is

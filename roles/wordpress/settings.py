@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints
-
-from inventories.model import Inventory, Line, Mail, Service, Settings
+from inventories.model import Inventory, Line, Mail, Service, Settings, Timezone, matching
 from platforms.debian import names
 
 PROGRAM = "/usr/local/lib/releve/wordpress/wp.php"
 CODE = "/usr/share/wordpress"
 
 # WordPress' own names of languages, such as "fr_FR"; what Debian's wordpress-l10n brings.
-Locale = Annotated[str, StringConstraints(pattern=r"\A[a-z]{2,3}(_[A-Z]{2}(_[a-z0-9]+)?)?\Z")]
-Timezone = Annotated[
-    str, StringConstraints(pattern=r"\A(UTC|[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_-]+){1,2})\Z")
+Locale = Annotated[
+    str, matching(r"[a-z]{2,3}(_[A-Z]{2}(_[a-z0-9]+)?)?", 'a language such as "fr_FR"')
 ]
 LOCALES = {"fr": "fr_FR", "en": "en_US"}
 

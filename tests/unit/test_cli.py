@@ -129,6 +129,8 @@ def test_validate_refuses_what_is_unwise(inventory: Path) -> None:
         refused = releve("deploy", *words, str(inventory))
         assert refused.returncode == 64
         assert done.stdout.splitlines()[0] in refused.stderr
+    line = next(n for n, t in enumerate(GOOD.splitlines(), 1) if t.startswith("repository = "))
+    assert done.stdout.startswith(f"{inventory}:{line}: error [repository-place]")
     inventory.write_text(GOOD.replace('datacenter = "PAR"', 'datacenter = "GRA"'))
     done = releve("validate", str(inventory))
     assert done.returncode == 0

@@ -12,6 +12,7 @@ from inventories.judge import RULES, Judgement, judge
 from inventories.load import load
 from inventories.model import Inventory, Settings
 from tests.unit.inventories.examples import good
+from tools import channels
 from tools.toml import dumps
 
 TODAY = date(2026, 11, 23)
@@ -49,9 +50,13 @@ CASES: list[tuple[str, str, tuple[str, ...], object]] = [
     ),
     ("alert-depends", "warning", ("alerts",), {"a": {"url": "json://198.51.100.10/x"}}),
     ("alert-token", "warning", ("alerts",), {"a": {"url": "ntfy://tk_0123456789abcdef0123/sujet"}}),
+    ("alert-address", "error", ("alerts",), {"a": {"url": "smoke://signal"}}),
+    ("alert-address", "error", ("alerts",), {"a": {"url": "équipe"}}),
     ("watch-place", "warning", ("hosts", "vigie", "datacenter"), "GRA"),
     ("no-watch", "warning", ("hosts", "vigie", "roles"), []),
     ("host-key", "warning", ("hosts", "monts", "host_key"), None),
+    ("host-address", "error", ("hosts", "monts", "address"), "127.0.0.1"),
+    ("host-address", "error", ("hosts", "monts", "address6"), "fe80::1"),
     ("same-host", "error", ("hosts", "vigie", "address"), "198.51.100.10"),
     (
         "retention",
@@ -81,6 +86,7 @@ def test_each_rule_speaks_and_can_be_acknowledged(
     else:
         place[steps[-1]] = value
     known: dict[str, Any] = {"platforms": {"wordpress": ["debian"]}, "secrets_file": False}
+    known["channel"] = channels.understood
     known["trust_file"] = "trust" not in document.get("certificates", {})
     found = said(tmp_path, document, **known)
     about = [j for j in found if j.rule == rule]

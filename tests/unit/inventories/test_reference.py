@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from inventories.fields import NAMES, RIGHT
 from inventories.judge import RULES
-from inventories.model import Inventory, RepositoryUrl, Settings
+from inventories.model import Inventory, RepositoryUrl, Settings, Timezone
+from inventories.wording import problems_of
 from roles.registry import SERVICES
 
 
@@ -67,3 +68,26 @@ def test_names_are_described_where_names_are_chosen() -> None:
     known = set(keys(Inventory))
     for pattern in NAMES:
         assert pattern in known or any(k.startswith(pattern + ".*.") for k in known), pattern
+
+
+@pytest.mark.parametrize("role", sorted(SERVICES))
+def test_what_does_not_fit_a_setting_is_told_in_our_words(role: str) -> None:
+    model = SERVICES[role].settings
+    for name, field in model.model_fields.items():
+        for value in ("\N{SECTION SIGN} 1", ["\N{SECTION SIGN}"]):
+            data = {name: value}
+            try:
+                model.model_validate(data)
+            except ValidationError as error:
+                for _, problem in problems_of(error, data, model):
+                    assert "pattern" not in problem.remedy, (name, field.annotation, problem)
+                    assert "Rule: " not in problem.remedy, (name, field.annotation, problem)
+
+
+def test_a_time_zone_is_one_that_there_is() -> None:
+    zones = TypeAdapter(Timezone)
+    for name in ("UTC", "Europe/Paris", "America/Argentina/Buenos_Aires", "Etc/GMT+5"):
+        assert zones.validate_python(name) == name
+    for name in ("Europe/Atelier", "europe/paris", "Europe", "../Europe/Paris", "Paris", ""):
+        with pytest.raises(ValidationError, match="name of a time zone"):
+            zones.validate_python(name)
