@@ -90,7 +90,9 @@ class MailSettings(Settings):
     blocklists: tuple[Domain, ...] = ()
     # Somewhere else, an address that answers each mail with what it received.
     echo: Mail | None = None
-    dkim_selector: Annotated[str, matching(r"[a-z0-9]{1,16}", "lower-case letters and digits")] = "releve"
+    dkim_selector: Annotated[str, matching(r"[a-z0-9]{1,16}", "lower-case letters and digits")] = (
+        "releve"
+    )
 
 
 def settings(service: Service) -> MailSettings:
