@@ -156,14 +156,13 @@ def run(
     for external in inventory.external.values():
         if wanted(f"{external.id}.https") and (one := outside.external_job(external, means)):
             jobs.append(one)
-    found_drill = _drill(inventory, folder) if wanted(DRILL) else None
-    if not jobs and only and found_drill is None:
+    known = _unsaved(inventory) + (_drill(inventory, folder) if wanted(DRILL) else [])
+    if not jobs and only and not any(wanted(result.id) for result in known):
         raise NothingChosen(
             f"no check is called {', '.join(only)}. `releve check FILE --format json` lists them."
         )
     found, complete = pool.run(jobs, at_most)
-    if found_drill is not None:
-        found.append(found_drill)
+    found += known
     # A session that failed is why other results are missing: never left out.
     chosen = tuple(
         result
@@ -174,18 +173,38 @@ def run(
     return Run(chosen, time.monotonic() - began, dict(statuses), complete)
 
 
-def _drill(inventory: Inventory, folder: Path) -> Result | None:
+def _unsaved(inventory: Inventory) -> list[Result]:
+    """A problem for each host with services that nothing saves, unless people decided so."""
+    if all(
+        host.repository or not inventory.services_on(host.id) for host in inventory.hosts.values()
+    ):
+        return []
+    from inventories.judge import judge
+
+    return [
+        Result(
+            f"{judged.path.partition('.')[2]}.backup",
+            "host",
+            "critical",
+            f"{judged.message}. {judged.remedy}, then releve deploy",
+        )
+        for judged in judge(inventory)
+        if judged.rule == "no-repository"
+    ]
+
+
+def _drill(inventory: Inventory, folder: Path) -> list[Result]:
     """The age of the last rehearsal, where evidence lies beside the inventory."""
     evidence = folder / "evidence"
     if not evidence.is_dir():
-        return None
+        return []
     from datetime import UTC, datetime
 
     from checks import drills
 
     name = inventory.organisation.name
     finding = drills.judge(drills.read(evidence), name, datetime.now(UTC))
-    return Result(DRILL, "organisation", finding.level, finding.message) if finding else None
+    return [Result(DRILL, "organisation", finding.level, finding.message)] if finding else []
 
 
 def _expected(inventory: Inventory) -> inside.Expected:

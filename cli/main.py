@@ -5,10 +5,12 @@ Errors that we know end as one clear message and the exit code that docs/archite
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import importlib
 import os
+import signal
 import sys
 import types
 from collections.abc import Sequence
@@ -45,7 +47,7 @@ sys.modules.setdefault(_asked.__name__, _asked)
 
 FAILED, USAGE, NOT_ALLOWED, INTERRUPTED = 1, 64, 77, 130
 _STOPPED = (
-    "releve: stopped by Ctrl-C. Run it again to go on: what is done already is found done. A host "
+    "releve: stopped by {}. Run it again to go on: what is done already is found done. A host "
     "that still finishes what it began, such as an installation, says that it is busy until then"
 )
 
@@ -81,6 +83,8 @@ class Verbs(click.Group):
         # Nearly all that a verb makes at its start stays to its end, where there is nothing to
         # tidy up: to look for garbage among it is an eighth of a short run.
         gc.set_threshold(100_000)
+        if args is None:
+            signal.signal(signal.SIGTERM, _ended)
         try:
             code = super().main(words, prog_name="releve", standalone_mode=False, **extra)
             sys.exit(code if isinstance(code, int) and not isinstance(code, bool) else 0)
@@ -97,10 +101,18 @@ class Verbs(click.Group):
                 click.echo(message, err=True)
             sys.exit(code)
         except KeyboardInterrupt:
-            click.echo(_STOPPED, err=True)
+            click.echo(_STOPPED.format("Ctrl-C"), err=True)
             sys.exit(INTERRUPTED)
         finally:
             gc.freeze()
+
+
+def _ended(number: int, _: object) -> None:
+    """Say so, and end as whoever sent the signal meant it: at once, with nothing tidied up."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{_STOPPED.format('SIGTERM')}\n".encode())
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def explain(error: Exception) -> tuple[int, str]:
@@ -111,7 +123,7 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code, ""
     if isinstance(error, click.Abort):
-        return INTERRUPTED, _STOPPED
+        return INTERRUPTED, _STOPPED.format("Ctrl-C")
     if isinstance(error, click.UsageError):
         context = f"{error.ctx.get_usage()}\n" if error.ctx else ""
         hint = f"\nSee: {error.ctx.command_path} --help" if error.ctx else ""

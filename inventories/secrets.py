@@ -35,6 +35,8 @@ class SecretsError(Exception):
 class MissingSecret(SecretsError):
     """A secret that the inventory names is not in the file."""
 
+    exit_code = 64
+
 
 class Busy(SecretsError):
     """Somebody else is writing."""

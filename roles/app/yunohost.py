@@ -108,7 +108,7 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """Is it there, can it be saved, do its units run?"""
     return (
         common.installed(service),
-        *(units_of.probe(unit, f"unit-{unit}") for unit in chosen_of.settings(service).units),
+        *(units_of.probe(unit, name=f"unit-{unit}") for unit in chosen_of.settings(service).units),
     )
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 
 from inventories.model import Inventory, Service
+from roles import units
 from roles.etherpad.settings import unit
 from roles.interface import Finding, HttpProbe, InsideProbe, OutsideProbe, Record, TlsProbe
 from roles.records import address_records
@@ -81,39 +82,6 @@ def dns(service: Service, inventory: Inventory) -> tuple[Record, ...]:
     return address_records(service.domain, inventory.hosts[service.host])
 
 
-def judge_unit(exit_code: int, stdout: str) -> Finding:
-    """Judge `systemctl show`: running, and not falling over again and again."""
-    said = dict(line.split("=", 1) for line in stdout.splitlines() if "=" in line)
-    state = said.get("ActiveState", "")
-    if exit_code != 0 or not state:
-        return Finding("unknown", f"systemctl ended with code {exit_code} and named no state")
-    if state != "active":
-        return Finding(
-            "critical",
-            f"Etherpad's service is {state}. On the host: "
-            f"journalctl -u {said.get('Id', 'etherpad')}",
-        )
-    restarts = int(said.get("NRestarts", "0") or 0)
-    if restarts >= 3:
-        return Finding(
-            "warning",
-            f"Etherpad was started again {restarts} times since the host booted: it keeps falling "
-            "over. Its journal says why.",
-        )
-    return Finding("ok", "Etherpad's service runs")
-
-
 def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What only the host can know about Etherpad."""
-    return (
-        InsideProbe(
-            "unit",
-            (
-                "systemctl",
-                "show",
-                "--property=Id,ActiveState,NRestarts",
-                unit(service),
-            ),
-            judge_unit,
-        ),
-    )
+    return (units.probe(unit(service), "nginx.service"),)

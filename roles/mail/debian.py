@@ -30,8 +30,8 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     trip = ("python3", places.TRIP_PROGRAM)
     return (
         InsideProbe("postfix", ("postfix", "status"), probes.judge_postfix),
-        *(units_of.probe(unit, unit.partition(".")[0]) for unit in places.UNITS[1:]),
-        units_of.probe("fail2ban.service", "fail2ban"),
+        *(units_of.probe(unit, name=unit.partition(".")[0]) for unit in places.UNITS[1:]),
+        units_of.probe("fail2ban.service", name="fail2ban"),
         InsideProbe("login", program("login"), probes.judge_login, timeout=60),
         InsideProbe("doors", program("doors"), probes.judge_doors, timeout=60),
         InsideProbe("queue", program("queue"), probes.judge_queue),

@@ -57,7 +57,7 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     names = ",".join(mail.domains(service, inventory))
     addresses = ",".join(map(str, inventory.hosts[service.host].addresses))
     return (
-        *(units_of.probe(unit, unit.partition(".")[0]) for unit in UNITS),
+        *(units_of.probe(unit, name=unit.partition(".")[0]) for unit in UNITS),
         InsideProbe("queue", program("queue"), probes.judge_queue),
         InsideProbe("records", program("records", names), probes.judge_records, timeout=60),
         InsideProbe("reverse", program("reverse", addresses), probes.judge_reverse, timeout=60),

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 
 from inventories.model import Inventory, Service
+from roles import units
 from roles.interface import Finding, HttpProbe, InsideProbe, OutsideProbe, Record, TlsProbe
 from roles.records import address_records
 from roles.wordpress import settings
@@ -172,4 +173,5 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
             judge_state,
         ),
         InsideProbe("files", ("dpkg", "--verify", "wordpress"), judge_files, timeout=30),
+        units.probe(settings.unit(service), "nginx.service"),
     )

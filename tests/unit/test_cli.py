@@ -276,7 +276,16 @@ def test_known_errors_are_one_message_and_a_code() -> None:
     assert explain(click.Abort())[0] == 130
 
 
-def test_ctrl_c_is_130_without_a_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "code", "words"),
+    [
+        (signal.SIGINT, 130, "stopped by Ctrl-C. Run it again"),
+        (signal.SIGTERM, -signal.SIGTERM, "stopped by SIGTERM. Run it again"),
+    ],
+)
+def test_whoever_stops_it_is_told_how_to_go_on(
+    tmp_path: Path, sent: signal.Signals, code: int, words: str
+) -> None:
     pipe = tmp_path / "a.toml"
     os.mkfifo(pipe)  # reading it waits for a writer that never comes
     process = subprocess.Popen(
@@ -297,11 +306,11 @@ def test_ctrl_c_is_130_without_a_traceback(tmp_path: Path) -> None:
     for _ in range(12):
         # One that comes just before Python begins to read is seen only when the reading ends.
         time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         with contextlib.suppress(subprocess.TimeoutExpired):
             _, said = process.communicate(timeout=5)
             break
     os.close(writer)
-    assert process.returncode == 130
-    assert said.strip().startswith("releve: stopped by Ctrl-C. Run it again")
+    assert process.returncode == code
+    assert said.strip().startswith(f"releve: {words}")
     assert "Traceback" not in said

@@ -84,6 +84,9 @@ def inventory(zone: Zone, port: int, **host: Any) -> Inventory:
             "services": {
                 "pads": {"role": "etherpad", "host": "web1", "url": f"https://{NAME}:{port}"}
             },
+            "acknowledge": [
+                {"rule": "no-repository", "by": "me", "date": "2026-01-01", "reason": "A test"}
+            ],
         }
     )  # fmt: skip
 
@@ -188,6 +191,18 @@ def test_an_address_stands_in_for_dns_and_one_cause_is_named_once(
         checks_run.run(inv, trust.parent, addresses={"web9": "127.0.0.1"})
     with pytest.raises(checks_run.NothingChosen):
         checks_run.run(inv, trust.parent, only=["pads.nonsense"])
+
+
+def test_a_host_that_nothing_saves_is_named_unless_people_decided_so(
+    zone: Zone, trust: Path
+) -> None:
+    decided = inventory(zone, 1)
+    inv = decided.model_copy(update={"acknowledge": ()})
+    found = checks_run.run(inv, trust.parent, only=["web1.backup"], ask=refuse).results
+    assert levels(found)["web1.backup"] == "critical"
+    assert "nothing of them would survive" in messages(found)["web1.backup"]
+    with pytest.raises(checks_run.NothingChosen):
+        checks_run.run(decided, trust.parent, only=["web1.backup"], ask=refuse)
 
 
 def test_a_page_that_sends_people_to_another_server_is_not_well(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from inventories.model import Inventory
+from roles import units
 from roles.etherpad import probes as etherpad
 from roles.interface import HttpProbe, Record, TlsProbe
 from roles.wordpress import probes as wordpress
@@ -149,14 +150,29 @@ def test_etherpad(judge: Any, status: int, headers: Any, body: bytes, level: str
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "level"),
+    ("code", "said", "level", "words"),
     [
-        (0, "Id=etherpad@it.service\nActiveState=active\nNRestarts=0\n", "ok"),
-        (0, "Id=etherpad@it.service\nActiveState=active\nNRestarts=9\n", "warning"),
-        (0, "Id=etherpad@it.service\nActiveState=failed\nNRestarts=0\n", "critical"),
-        (0, "Id=etherpad@it.service\nActiveState=inactive\n", "critical"),
-        (1, "", "unknown"),
+        (0, "Id=a.service\nActiveState=active\nNRestarts=0\n", "ok", "a.service runs"),
+        (0, "Id=a.service\nActiveState=active\nNRestarts=9\n", "warning", "9 times"),
+        (0, "Id=a.service\nActiveState=failed\nNRestarts=0\n", "critical", "run (failed)"),
+        (0, "Id=a.service\nActiveState=inactive\n", "critical", "start a.service"),
+        (
+            0,
+            "Id=a.service\nActiveState=active\nNRestarts=9\n\nId=b.service\nActiveState=inactive\n",
+            "critical",
+            "b.service does not run",
+        ),
+        (
+            0,
+            "Id=a.service\nActiveState=active\n\nId=b.service\nActiveState=reloading\n",
+            "ok",
+            "a.service and b.service run",
+        ),
+        (0, "Id=a.service\nActiveState=active\n\nId=b.service\n", "unknown", "no state"),
+        (1, "", "unknown", "no state"),
     ],
 )
-def test_etherpad_unit(code: int, said: str, level: str) -> None:
-    assert etherpad.judge_unit(code, said).level == level
+def test_units(code: int, said: str, level: str, words: str) -> None:
+    finding = units.judge_units(code, said)
+    assert finding.level == level
+    assert words in finding.message
