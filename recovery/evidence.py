@@ -289,11 +289,15 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
 
 
 def insist_writable(folder: Path) -> None:
-    """Make the folder for evidence and try it, before hours of work. Raise NoEvidence."""
+    """Try the folder for evidence, before hours of work; it is made when there is something to write.
+    Raise NoEvidence."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        for place in missing:
+            place.rmdir()
     except OSError as error:
         whose = " Was it made with sudo?" if isinstance(error, PermissionError) else ""
         raise NoEvidence(

@@ -32,25 +32,33 @@ class Phase:
 
 @dataclass
 class Stopwatch:
-    """Collects phases in the order in which they ended; tells `progress` as they begin and end."""
+    """Collects phases in the order in which they ended; tells `progress` as they begin and end.
+
+    `earlier`: those of a run that was cut off, which this one goes on with. `ended` is called after
+    each phase."""
 
     progress: Progress = lambda _: None
     phases: list[Phase] = field(default_factory=list)
+    earlier: tuple[Phase, ...] = ()
+    ended: Callable[[], None] = lambda: None
 
     @contextlib.contextmanager
     def phase(self, name: str, *, counted: bool) -> Iterator[None]:
-        """Measure the block. A phase that raises is kept as failed, and the exception goes on."""
+        """Measure the block. A phase that raises is kept as failed, and the exception goes on; one
+        that somebody interrupts did not fail, and is not kept."""
         started, clock = now(), time.monotonic()
         called = word(PHASES, name, "en")
         self.progress(f"{called} …")
-        ok, note = False, ""
-        try:
-            yield
-            ok = True
-        except BaseException as error:
-            note = str(error) or type(error).__name__
-            raise
-        finally:
+
+        def end(how: str, *, ok: bool, note: str = "") -> None:
             seconds = time.monotonic() - clock
             self.phases.append(Phase(name, started, round(seconds, 1), ok, counted, note))
-            self.progress(f"{called}: {'done' if ok else 'FAILED'} in {seconds:.1f} s")
+            self.progress(f"{called}: {how} in {seconds:.1f} s")
+            self.ended()
+
+        try:
+            yield
+        except Exception as error:
+            end("FAILED", ok=False, note=str(error) or type(error).__name__)
+            raise
+        end("done", ok=True)

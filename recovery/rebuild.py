@@ -241,14 +241,16 @@ def rebuild(
             noted(host.id, secrets),
             choice,
         )
-    loss.remember(file, host.id, about)
+    memory = loss.Memory(file, host.id, about)
+    watch.earlier, before = about.phases, len(watch.phases)
+    watch.ended = lambda: memory.note((*watch.earlier, *watch.phases[before:]))
     try:
-        about = _steps(file, host, place, services, about, choice, back, watch, progress)
-        finished = about.back_at
+        _steps(file, host, place, services, memory, choice, back, watch, progress)
+        finished = memory.loss.back_at
     except Exception as error:  # evidence of a failure is evidence too; the message is its content
         problems.append(str(error) or type(error).__name__)
     else:
-        problems += _after(file, host, place, about, watch, progress)
+        problems += _after(file, host, place, memory.loss, watch, progress)
         if not problems:
             loss.forget(file, host.id)
     was = about.machines[0]
@@ -262,7 +264,7 @@ def rebuild(
         watch=watch,
         lost_at=about.lost_at,
         finished=finished,
-        names_until=about.names_until,
+        names_until=memory.loss.names_until,
         problems=problems,
     )
 
@@ -272,15 +274,13 @@ def _steps(
     host: Host,
     place: NewPlace,
     services: Sequence[str],
-    about: Loss,
+    memory: loss.Memory,
     choice: Choice,
     back: steps.BroughtBack,
     watch: Stopwatch,
     progress: Progress,
-) -> Loss:
-    """What members wait for: from the decision until every service answers under its name.
-
-    Return what is known of the loss then; it is remembered as well."""
+) -> None:
+    """What members wait for: from the decision until every service answers under its name."""
     with watch.phase("access", counted=True):
         if not moved(host, place):
             move(file, host, place)
@@ -302,17 +302,14 @@ def _steps(
         steps.insist(steps.check_at(file, host, services, there))
     with watch.phase("activate", counted=True):
         if until := steps.activate(file, host.id, progress):
-            about = replace(about, names_until=until)
-            loss.remember(file, host.id, about)
+            memory.update(names_until=until)
     with watch.phase("check-after", counted=True):
         # This machine's resolver may remember the lost machine for as long as the TTL says.
         results = steps.check_under_names(file, host, services, address=there, named=True)
         back.checks.update({name: steps.levels(results, name) for name in services})
         steps.insist(results)
-    if about.back_at is None:
-        about = replace(about, back_at=now())
-        loss.remember(file, host.id, about)
-    return about
+    if memory.loss.back_at is None:
+        memory.update(back_at=now())
 
 
 def _after(

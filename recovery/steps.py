@@ -493,7 +493,7 @@ def evidence(
         was=was,
         now=place,
         snapshot=", ".join(sorted({r.snapshot[:8] for r in back.restored.values()})),
-        phases=tuple(watch.phases),
+        phases=(*watch.earlier, *watch.phases),
         services=tuple(
             evidence_of(inventory, s.id, back.restored.get(s.id), back.checks.get(s.id, {}))
             for s in inventory.services_on(host.id)

@@ -21,6 +21,7 @@ PHASES: Mapping[str, tuple[str, str]] = {
     "check-address": ("Check before switching", "Vérifier avant de basculer"),
     "activate": ("Point the names here", "Basculer les noms"),
     "fence": ("Keep the lost machine out", "Écarter la machine perdue"),
+    "cut-off": ("Cut off, until it was run again", "Interrompu, jusqu’à la reprise"),
     "check-after": ("Check again", "Vérifier de nouveau"),
 }
 

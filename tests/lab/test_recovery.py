@@ -421,6 +421,13 @@ def test_a_rebuild_that_has_ended_is_not_begun_anew(rebuilt: Rebuilt, tmp_path: 
 def test_a_rebuild_that_was_killed_has_not_forgotten_the_disaster(rebuilt: Rebuilt) -> None:
     assert rebuilt.proved["was"]["datacenter"] == "GRA"
     assert rebuilt.proved["rto"]["seconds"] >= int(rebuilt.waited) > 0
+    # What the first run did, when nothing was done, and what the second did, with times that fit.
+    phases = rebuilt.proved["phases"]
+    names = [phase["name"] for phase in phases]
+    assert names[:4] == ["access", "install", "cut-off", "access"], names
+    assert phases[2]["seconds"] > 1
+    counted = sum(phase["seconds"] for phase in phases if phase["counted"])
+    assert abs(counted - rebuilt.proved["rto"]["seconds"]) < 10, phases
     assert not loss.path(rebuilt.file, "monts").exists()
 
 

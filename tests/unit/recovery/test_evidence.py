@@ -219,5 +219,9 @@ def test_a_failed_phase_is_kept() -> None:
     with pytest.raises(ValueError), watch.phase("restore", counted=True):
         raise ValueError("pack is damaged")
     assert [(p.name, p.ok, p.note) for p in watch.phases] == [("restore", False, "pack is damaged")]
+    with pytest.raises(KeyboardInterrupt), watch.phase("configure", counted=True):
+        raise KeyboardInterrupt
+    assert said.pop() == "Set up …"
+    assert len(watch.phases) == 1, "whoever stops it does not make it fail"
     # In words that people know, as everywhere.
     assert said == ["Bring the data back …", "Bring the data back: FAILED in 0.0 s"]
