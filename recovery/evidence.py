@@ -289,8 +289,8 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
 
 
 def insist_writable(folder: Path) -> None:
-    """Try the folder for evidence, before hours of work; it is made when there is something to write.
-    Raise NoEvidence."""
+    """Try the folder for evidence, before hours of work. What is not there is made when there is
+    something to write. Raise NoEvidence."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -174,8 +174,10 @@ def test_a_rebuild_says_when_the_loss_was_however_late_it_ends() -> None:
 
 def test_a_folder_that_takes_no_evidence_is_refused_before_anything_begins(tmp_path: Path) -> None:
     ev.insist_writable(tmp_path / "new/evidence")
-    ev.insist_writable(tmp_path / "new/evidence")
-    assert list((tmp_path / "new/evidence").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "there").mkdir()
+    ev.insist_writable(tmp_path / "there")
+    assert list((tmp_path / "there").iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(NoEvidence, match="Nothing was begun"):
         ev.insist_writable(tmp_path / "file/evidence")
