@@ -57,7 +57,7 @@ def restore(
     choice = choice_of(at, snapshot, dry_run=dry_run, replace=replace, no_snapshot=no_snapshot)
     with Live() as live:
         done = room.restore(file, services, to_host, choice, live, whose=from_host, url=url)
-    click.echo(room.summary(done, dry_run=dry_run), nl=False)
+    click.echo(room.summary(done, dry_run=dry_run, replacing=replace), nl=False)
     sys.exit(0)
 
 

@@ -344,8 +344,11 @@ def _say_where(file: Path, services: Sequence[str], host: Host) -> None:
         edit.change(file, "services", name, {"host": host.id})
 
 
-def summary(found: Mapping[str, Restored], *, dry_run: bool = False) -> str:
-    """What came back (with `dry_run`: what would), for a terminal. Pure."""
+def summary(
+    found: Mapping[str, Restored], *, dry_run: bool = False, replacing: bool = False
+) -> str:
+    """What came back (with `dry_run`: what would), for a terminal. `replacing`: people said that
+    what is in use may be replaced. Pure."""
     lines = []
     for name, one in found.items():
         when = f"{one.time:%Y-%m-%d %H:%M:%S} UTC"
@@ -362,6 +365,9 @@ def summary(found: Mapping[str, Restored], *, dry_run: bool = False) -> str:
             counts = ", ".join(f"{n} {what}" for what, n in one.counts_saved.items())
             if counts:
                 lines.append(f"  it holds {counts}")
+            if one.live:
+                how = "this goes over it" if replacing else "without --replace nothing would come"
+                lines.append(f"  {name} is in use here: {one.live}; {how}")
         else:
             counts = ", ".join(f"{n} {what}" for what, n in one.counts_now.items())
             lines.append(f"  here now: {counts}")

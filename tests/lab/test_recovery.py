@@ -166,6 +166,8 @@ def test_a_look_before_a_restore_says_what_would_come_and_changes_nothing(house:
             said = house.releve(*words, *more)
             for service in ("site", "blog", "pad"):
                 assert f"{service}: would come back from {copy['snapshot'][:8]} of" in said
+                in_use = f"{service} is in use here: it holds"
+                assert (in_use in said) == (words[words.index("--to") + 1] == "monts")
             assert re.search(r"it takes [0-9.]+ [kM]B on the disk .* [0-9.]+ GB are free", said)
         said = house.releve(*words, "--at", "2020-01-01", code=1)
         assert "no snapshot holds site until 2020-01-01" in said

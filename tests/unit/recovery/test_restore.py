@@ -174,6 +174,11 @@ def test_what_would_come_is_said_for_people() -> None:
         "  it holds 5 posts\n"
     )
     assert "takes" not in restore.summary({"site": one})
+    used = {"site": replace(one, live="it holds 7 posts")}
+    said = restore.summary(used, dry_run=True)
+    assert "site is in use here: it holds 7 posts; without --replace nothing would come" in said
+    said = restore.summary(used, dry_run=True, replacing=True)
+    assert "it holds 7 posts; this goes over it" in said
 
 
 def test_all_of_another_host_can_be_meant(file: Path) -> None:
