@@ -5,14 +5,33 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from checks import deadline, http
 
 
-def test_a_wait_ends_at_its_deadline_and_a_later_one_goes_on() -> None:
+@pytest.fixture
+def ends() -> Iterator[Callable[[socket.socket], None]]:
+    """Hang up at the other end after 5 seconds, so that a wait that nobody ends fails its test."""
+    timers: list[threading.Timer] = []
+
+    def end(other: socket.socket) -> None:
+        timers.append(threading.Timer(5, other.shutdown, (socket.SHUT_RDWR,)))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    yield end
+    for timer in timers:
+        timer.cancel()
+
+
+def test_a_wait_ends_at_its_deadline_and_a_later_one_goes_on(
+    ends: Callable[[socket.socket], None],
+) -> None:
     one, other = socket.socketpair(), socket.socketpair()
+    ends(one[1])
     began = time.monotonic()
     deadline.watch(one[0], began + 0.2)
     deadline.watch(other[0], began + 30)
@@ -28,8 +47,11 @@ def test_a_wait_ends_at_its_deadline_and_a_later_one_goes_on() -> None:
     time.sleep(3 * deadline.TICK)
     assert not deadline._watched
     again = socket.socketpair()
-    deadline.watch(again[0], time.monotonic() + 0.1)
+    ends(again[1])
+    began = time.monotonic()
+    deadline.watch(again[0], began + 0.1)
     assert again[0].recv(1) == b""
+    assert time.monotonic() - began < 4
     for sock in again:
         sock.close()
 
@@ -43,11 +65,11 @@ def test_many_threads_are_let_go_at_once() -> None:
         deadline.watch(sock, due)
         said.append(sock.recv(1))
 
-    threads = [threading.Thread(target=wait, args=(pair[0],)) for pair in pairs]
+    threads = [threading.Thread(target=wait, args=(pair[0],), daemon=True) for pair in pairs]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(max(0.0, due + 5 - time.monotonic()))
     assert said == [b""] * 50
     for pair in pairs:
         for sock in pair:
