@@ -35,9 +35,8 @@ def line_numbers(text: str) -> dict[tuple[Step, ...], int]:
     counts: dict[tuple[Step, ...], int] = {}
     table: tuple[Step, ...] = ()
     for number, line in enumerate(text.split("\n"), start=1):
-        if len(line) > 2000:  # nobody's key is that long; keep hostile files cheap
-            continue
-        if header := _HEADER.match(line):
+        start = line[:2000]  # nobody's key is longer: keep hostile files cheap
+        if header := _HEADER.match(start):
             table = _keys(header[2])
             if header[1] == "[[":
                 index = counts.get(table, 0)
@@ -45,7 +44,7 @@ def line_numbers(text: str) -> dict[tuple[Step, ...], int]:
                 table = (*table, index)
             for end in range(1, len(table) + 1):
                 found.setdefault(table[:end], number)
-        elif pair := _PAIR.match(line):
+        elif pair := _PAIR.match(start):
             path = (*table, *_keys(pair[1]))
             for end in range(len(table) + 1, len(path) + 1):
                 found.setdefault(path[:end], number)

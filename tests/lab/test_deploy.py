@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -414,15 +415,22 @@ def test_a_service_that_fails_leaves_its_neighbours_and_the_copies_alone(house: 
 @pytest.fixture(scope="module")
 def newcomer(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One more host, blank, with the next Debian and a site; the inventory in which it stands. Its
-    first deploy was killed in the middle."""
+    first deploy met a full disk, the second was killed in the middle."""
     file = house.copy(tmp_path_factory.mktemp("newcomer") / "newcomer.toml")
-    blank = house.lab.blank("neuf", datacenter="PAR", release="trixie")
+    blank = house.lab.blank("neuf", datacenter="PAR", release="trixie", disk=3_000_000_000)
     blank = blank.model_copy(update={"repository": "coffre"})
     change(
         file,
         hosts={**house.inventory.hosts, "neuf": blank},
         services={**house.inventory.services, "neuf": on_newcomer(house, "neuf")},
     )
+    room = "rest=$(df --output=avail -k /var | tail -n 1); fallocate -l $((rest - 9000))K /var/full"
+    house.sh("neuf", room)
+    began = time.monotonic()
+    said = house.releve("deploy", file, "--limit", "neuf", "--yes", code=1)
+    assert re.search(r"the disk is full: [0-9]{4} kB are left where /var lies", said), said
+    assert time.monotonic() - began < 60  # apt alone would try for many minutes
+    house.sh("neuf", "rm /var/full")
     with house.start("deploy", file, "--limit", "neuf", "--limit", "coffre", "--yes") as first:
         assert first.stdout is not None
         # Packages are in, keys and firewall are not.

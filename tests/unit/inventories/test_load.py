@@ -43,6 +43,7 @@ def test_all_errors_at_once_each_with_its_line(tmp_path: Path) -> None:
         .replace('repository = "coffre"', 'repository = "cofre"')
         .replace('role = "wordpress"', 'role = "wordpres"')
         .replace('contact = "contact@atelier.example"', 'contact = "nobody"')
+        .replace('name = "', f'name = "{"x" * 5000}', 1)
     )
     found = problems(file, text)
 
@@ -50,6 +51,7 @@ def test_all_errors_at_once_each_with_its_line(tmp_path: Path) -> None:
         return next(n for n, t in enumerate(text.split("\n"), 1) if part in t)
 
     expected = [
+        ("organisation.name", line("xxxx"), "at most 500 characters"),
         ("organisation.contact", line("nobody"), "a mail address such as"),
         ("hosts.monts.platform", line("debain"), 'Did you mean "debian"?'),
         ("hosts.monts.datacentre", line("datacentre"), 'Did you mean "datacenter"?'),
