@@ -74,6 +74,11 @@ Mail = Annotated[
     ),
 ]
 
+# The name of somebody's server, also one without a dot.
+ServerName = Annotated[str, matching(r"[A-Za-z0-9.-]{1,253}", "the name of a server")]
+# As Nextcloud and Discourse call languages.
+Language = Annotated[str, matching(r"[a-z]{2,3}(_[A-Z]{2})?", 'a language such as "fr" or "pt_BR"')]
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST = timedelta(days=3650)
 
@@ -199,15 +204,20 @@ def _secret_or_line(text: str) -> str:
     return text
 
 
+def _is_address(text: str) -> bool:
+    """Whether it is a full http(s) address without a user."""
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in ("https", "http") and parts.hostname and not parts.username
+    except ValueError:
+        fits = False
+    return bool(fits and re.fullmatch(r"[!-~]+", text))
+
+
 def _secret_or_address(text: str) -> str:
     if text.startswith("secret:"):
         return _secret_or_line(text)
-    try:
-        parts = urlsplit(text)
-        fits = parts.scheme in ("https", "http") and bool(parts.hostname)
-    except ValueError:
-        fits = False
-    if not fits or not re.fullmatch(r"[!-~]+", text):
+    if not _is_address(text):
         raise ValueError('write a full address, such as "https://ping.example/…", or "secret:NAME"')
     return text
 
@@ -361,23 +371,14 @@ def _scalar(value: object) -> object:
 Scalar = Annotated[StrictBool | StrictInt | StrictStr, BeforeValidator(_scalar)]
 
 
-def _sha256(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", text):
-        raise ValueError("write the 64 hexadecimal digits that sha256sum prints")
-    return text
-
-
-Sha256 = Annotated[str, AfterValidator(_sha256)]
+Sha256 = Annotated[
+    str, matching(r"[0-9a-f]{64}", "the 64 hexadecimal digits that sha256sum prints")
+]
 
 
 def _source(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        # A mirror of one's own may speak plain HTTP: the checksum says what the file must be.
-        fits = parts.scheme in ("https", "http") and parts.hostname and not parts.username
-    except ValueError:
-        fits = False
-    if not fits or not re.fullmatch(r"[!-~]+", text):
+    # A mirror of one's own may speak plain HTTP: the checksum says what the file must be.
+    if not _is_address(text):
         raise ValueError('write a full address, such as "https://install.example/install"')
     return text
 

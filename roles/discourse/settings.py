@@ -13,17 +13,18 @@ from pydantic import Field, model_validator
 from inventories.model import (
     Account,
     Flag,
+    Language,
     Line,
     Mail,
     Model,
     Port,
     SecretRef,
+    ServerName,
     Service,
     Settings,
     matching,
 )
 
-Locale = Annotated[str, matching(r"[a-z]{2,3}(_[A-Z]{2})?", 'a language such as "fr" or "pt_BR"')]
 Slug = Annotated[str, matching(r"[a-z0-9][a-z0-9-]{0,60}", "lower-case letters, digits and -")]
 
 
@@ -31,7 +32,7 @@ class Elsewhere(Model):
     """A mailbox with another provider, read by POP3 over TLS."""
 
     address: Mail
-    host: Annotated[str, matching(r"[A-Za-z0-9.-]{1,253}", "the name of a server")]
+    host: ServerName
     port: Port = 995
     user: Line
     password: SecretRef
@@ -39,7 +40,7 @@ class Elsewhere(Model):
 
 class DiscourseSettings(Settings):
     title: Line | None = None  # default: the organisation's name
-    locale: Locale | None = None
+    locale: Language | None = None
     contact: Mail | None = None
     sender: Mail | None = None  # default: noreply@ the server's main domain; never the mailbox
     # The mailbox that members' mails arrive in: a role mailbox of the same host, or one elsewhere.

@@ -22,6 +22,7 @@ from inventories.model import (
     Port,
     Quota,
     SecretRef,
+    ServerName,
     Service,
     Settings,
     matching,
@@ -40,7 +41,7 @@ Network = Annotated[str, AfterValidator(_network)]
 class Relay(Model):
     """Another server that takes this one's mails to the world."""
 
-    host: Annotated[str, matching(r"[A-Za-z0-9.-]{1,253}", "the name of a server")]
+    host: ServerName
     port: Port = 587
     user: Line | None = None
     password: SecretRef | None = None

@@ -13,21 +13,21 @@ from pydantic import Field, model_validator
 from inventories.model import (
     Flag,
     Inventory,
+    Language,
     Mail,
     Model,
     Port,
     SecretRef,
+    ServerName,
     Service,
     Settings,
     Timezone,
     matching,
 )
 
-Language = Annotated[str, matching(r"[a-z]{2,3}(_[A-Z]{2})?", 'a language such as "fr" or "pt_BR"')]
 Locale = Annotated[str, matching(r"[a-z]{2,3}(_[A-Z]{2})?", 'a locale such as "fr_FR"')]
-Region = Annotated[
-    str, matching(r"[A-Z]{2}", 'the two letters of a country such as "FR"')
-]  # ISO 3166-1
+# ISO 3166-1
+Region = Annotated[str, matching(r"[A-Z]{2}", 'the two letters of a country such as "FR"')]
 Quota = Annotated[
     str, matching(r"none|[1-9][0-9]{0,5} (MB|GB|TB)", '"none" or a size such as "5 GB"')
 ]
@@ -41,7 +41,7 @@ REGIONS = {"fr": "FR", "en": "GB"}
 class Relay(Model):
     """Mail through somebody else's server, when not through this one."""
 
-    host: Annotated[str, matching(r"[A-Za-z0-9.-]{1,253}", "the name of a server")]
+    host: ServerName
     port: Port = 465
     secure: Literal["ssl", ""] = "ssl"  # "": STARTTLS where the server offers it
     user: str
