@@ -30,7 +30,7 @@ _NO_NEEDS = Absent("asks nothing of the server itself")
 
 def program(service: Service, *arguments: str) -> Argv:
     """The argv, for root on the host, of a verb of files/app.py."""
-    return ("python3", PROGRAM, ynh.instance_of(service), *arguments)
+    return ("python3", "-IS", PROGRAM, ynh.instance_of(service), *arguments)
 
 
 def judge_installed(exit_code: int, stdout: str) -> Finding:

@@ -32,7 +32,7 @@ POP3 = "email.pop3.pop3_enabled"
 
 def program(service: Service, *arguments: str) -> Argv:
     """The argv, for root on the host, of a verb of files/forum.py."""
-    return ("python3", PROGRAM, ynh.instance_of(service), *arguments)
+    return ("python3", "-IS", PROGRAM, ynh.instance_of(service), *arguments)
 
 
 def app(service: Service, inventory: Inventory) -> WantedApp:

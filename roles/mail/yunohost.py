@@ -29,7 +29,7 @@ _START += 'systemctl start -- "$unit"; done'
 
 def program(*arguments: str) -> Argv:
     """The argv, for root on the host, of a verb of files/post.py."""
-    return ("python3", PROGRAM, "mail", *arguments)
+    return ("python3", "-IS", PROGRAM, "mail", *arguments)
 
 
 def needs(service: Service, inventory: Inventory) -> Needs:

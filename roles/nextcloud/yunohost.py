@@ -29,7 +29,7 @@ PROGRAM = "/usr/local/lib/releve/nextcloud/cloud.py"
 
 def program(service: Service, *arguments: str) -> Argv:
     """The argv, for root on the host, of a verb of files/cloud.py."""
-    return ("python3", PROGRAM, ynh.instance_of(service), *arguments)
+    return ("python3", "-IS", PROGRAM, ynh.instance_of(service), *arguments)
 
 
 def app(service: Service, inventory: Inventory) -> WantedApp:
