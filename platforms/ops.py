@@ -339,9 +339,15 @@ class Packages(FactBase[set[str]]):
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600"
 _FRESH = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -1440 -print -quit"
 _UPDATE = f'if [ -z "$({_FRESH})" ]; then {_APT} update; fi'
+# What an installation left half done that a full disk or a pulled plug ended. Removes nothing.
+_MEND = (
+    "{ DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a; "
+    f"{_APT} -o Dpkg::Options::=--force-confold --no-remove --fix-broken install; "
+    "} >/dev/null 2>&1"
+)
 # On a full disk apt fetches its lists for many minutes and never has them.
 _ROOM = (
-    "room=$(df --output=avail /var | tail -n 1); "
+    "room=$(df --output=avail /var | tail -n 1 | tr -d ' '); "
     'if [ "$room" -lt 20480 ]; then '
     'echo "E: the disk is full: $room kB are left where /var lies. Make room there" >&2; exit 1; fi'
 )
@@ -395,7 +401,7 @@ def packages(
         *(QuoteString(name) for name in missing),
     )  # fmt: skip
     # Lists may be of this day and lack a source all the same, or name what the mirror has replaced.
-    again = (f"{_ROOM}; timeout 600 env {_APT} update &&", *install)
+    again = (f"{_ROOM}; timeout 600 env {_APT} update && {{ {_MEND};", *install, "; }")
     yield StringCommand(*install, "|| {", *again, "; }")
 
 
