@@ -338,18 +338,18 @@ class Packages(FactBase[set[str]]):
 # hold the lock for a while on a new host, so we wait for it.
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600"
 _FRESH = "find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -1440 -print -quit"
-_UPDATE = f'if [ -z "$({_FRESH})" ]; then {_APT} update; fi'
-# What an installation left half done that a full disk or a pulled plug ended. Removes nothing.
-_MEND = (
-    "{ DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a; "
-    f"{_APT} -o Dpkg::Options::=--force-confold --no-remove --fix-broken install; "
-    "} >/dev/null 2>&1"
-)
 # On a full disk apt fetches its lists for many minutes and never has them.
 _ROOM = (
     "room=$(df --output=avail /var | tail -n 1 | tr -d ' '); "
     'if [ "$room" -lt 20480 ]; then '
     'echo "E: the disk is full: $room kB are left where /var lies. Make room there" >&2; exit 1; fi'
+)
+_UPDATE = f'if [ -z "$({_FRESH})" ]; then {_ROOM}; {_APT} update; fi'
+# What an installation left half done that a full disk or a pulled plug ended. Removes nothing.
+_MEND = (
+    "{ DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a; "
+    f"{_APT} -o Dpkg::Options::=--force-confold --no-remove --fix-broken install; "
+    "} >/dev/null 2>&1"
 )
 
 

@@ -417,15 +417,15 @@ def newcomer(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """One more host, blank, with the next Debian and a site; the inventory in which it stands. Its
     first deploy met a full disk, the second was killed in the middle."""
     file = house.copy(tmp_path_factory.mktemp("newcomer") / "newcomer.toml")
-    blank = house.lab.blank("neuf", datacenter="PAR", release="trixie", disk=3_000_000_000)
+    blank = house.lab.blank("neuf", datacenter="PAR", release="trixie", disk=1_800_000_000)
     blank = blank.model_copy(update={"repository": "coffre"})
     change(
         file,
         hosts={**house.inventory.hosts, "neuf": blank},
         services={**house.inventory.services, "neuf": on_newcomer(house, "neuf")},
     )
-    room = "rest=$(df --output=avail -k /var | tail -n 1); fallocate -l $((rest - 9000))K /var/full"
-    house.sh("neuf", room)
+    rest = int(house.sh("neuf", "df --output=avail -k /var | tail -n 1"))
+    house.sh("neuf", f"fallocate -l {rest - 40_000}K /var/full")
     began = time.monotonic()
     said = house.releve("deploy", file, "--limit", "neuf", "--yes", code=1)
     # What root may use beyond that is gone in the middle of an installation.
