@@ -26,7 +26,7 @@ from .processes import run
 from .release import parse as parse_release
 from .release import too_new
 from .repository import choose, connected, need_repository, snapshots
-from .restore import clear, finish, restored_before
+from .restore import Known, clear, finish, restore, restored_before
 from .restoring import MARGIN, Restoring, add
 
 TYPE_CHECKING = False  # typing's own would have it loaded
@@ -45,14 +45,16 @@ def restore_together(
     once: bool = False,
     source: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Bring those of `services` back that can be brought back by one command. The lock is held by
-    the caller. Return {"back": service -> what its `restore` would return, or {"ok": False,
-    "error": …}, "ready": service -> snapshot of those that lie ready for their own `restore`, when
-    it is asked for that snapshot and nothing else}."""
+    """Bring those of `services` back that can be brought back by one command, and when all of them
+    are, the others of which nothing is here. The lock is held by the caller. Return {"back":
+    service -> what its `restore` would return, or {"ok": False, "error": …}, "ready": service ->
+    snapshot of those that lie ready for their own `restore`, when it is asked for that snapshot
+    and nothing else}."""
     began = time.time()
     ready: dict[str, str] = {}
     its: list[Restoring] = []
     back: dict[str, Any] = {}
+    known = None
     try:
         take_up(at, plan)
         source = source or need_repository(plan)
@@ -61,7 +63,8 @@ def restore_together(
             with connected(at, source) as link:
                 for it in its:
                     it.source = link
-                ready = _fetch(its, wanted, until)
+                known = Known(snapshots(link, its[0].epoch))
+                ready = _fetch(its, known, wanted, until)
     except (Failed, OSError) as error:
         say(f"not fetched ahead, each in its turn: {error}")
     for it in its:
@@ -87,7 +90,42 @@ def restore_together(
             except (Failed, OSError) as error:
                 say(f"{it.service}: {error}")
                 back[it.service] = {"ok": False, "error": str(error)}
+    rest = [name for name in services if name not in back and not name.startswith("_")]
+    if rest and back and source and known and back.keys() >= {*awaited, *ready}:
+        with connected(at, source) as link:
+            for name in rest:
+                if _nothing_of(at, plan, name, link, once):
+                    back[name] = _in_turn(at, plan, name, wanted, until, link, known)
     return {"back": back, "ready": {name: one for name, one in ready.items() if name not in back}}
+
+
+def _nothing_of(
+    at: Root, plan: Mapping[str, Any], name: str, source: Mapping[str, Any], once: bool
+) -> bool:
+    """Whether nothing of a service is here: no data, and no restore, broken off or ended."""
+    try:
+        it = Restoring(at, plan, name, source)
+        before = once and restored_before(at, {}, name) is not None
+        return not before and it.load() is None and not it.holds_data()
+    except (Failed, OSError):
+        return False
+
+
+def _in_turn(
+    at: Root,
+    plan: Mapping[str, Any],
+    name: str,
+    wanted: str,
+    until: float | None,
+    source: Mapping[str, Any],
+    known: Known,
+) -> dict[str, Any]:
+    """What the restore of one more service returns, or why it is not back."""
+    try:
+        return restore(at, plan, name, wanted=wanted, until=until, source=source, known=known)
+    except (Failed, OSError) as error:
+        say(f"{name}: {error}")
+        return {"ok": False, "error": str(error)}
 
 
 def _fitting(
@@ -116,14 +154,17 @@ def _fitting(
     return found
 
 
-def _fetch(its: Sequence[Restoring], wanted: str, until: float | None) -> dict[str, str]:
+def _fetch(
+    its: Sequence[Restoring], known: Known, wanted: str, until: float | None
+) -> dict[str, str]:
     began = time.time()
-    chosen = _chosen(its, wanted, until)
+    chosen = _chosen(its, known, wanted, until)
     if len(chosen) < 2:
         return {}
     first = next(iter(chosen))
     snapshot = chosen[first][0]
     whole = first.manifest(snapshot["id"])
+    known.manifests[snapshot["id"]] = whole
     if too_new(whole.get("system"), parse_release(read_text(first.at.os_release))):
         return {}
     parts = whole["services"]
@@ -158,16 +199,15 @@ def _fetch(its: Sequence[Restoring], wanted: str, until: float | None) -> dict[s
 
 
 def _chosen(
-    its: Sequence[Restoring], wanted: str, until: float | None
+    its: Sequence[Restoring], known: Known, wanted: str, until: float | None
 ) -> dict[Restoring, tuple[Mapping[str, Any], Mapping[str, Any] | None]]:
     """Which snapshot each would come back from, and the one before it; only of those that come
     from the newest of these. One about which there is anything to tell is left to its turn."""
-    all_of_them = snapshots(its[0].source, its[0].epoch)
     found = {}
     for it in its:
         said: list[str] = []
         try:
-            one = choose(all_of_them, it.service, wanted, until, time.time(), said.append)
+            one = choose(known.listed, it.service, wanted, until, time.time(), said.append)
         except Failed:
             continue
         if not said:

@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+class Known:
+    """What was read of a repository already: its snapshots, and manifests by snapshot."""
+
+    def __init__(self, listed: list[dict[str, Any]]) -> None:
+        self.listed = listed
+        self.manifests: dict[str, dict[str, Any]] = {}
+
+
 _SNAPSHOT = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -46,8 +54,10 @@ def restore(
     no_snapshot: bool = False,
     unless_live: bool = False,
     source: Mapping[str, Any] | None = None,
+    known: Known | None = None,
 ) -> dict[str, Any]:
-    """Bring one service's data back. The lock is held by the caller. Return what was done.
+    """Bring one service's data back. The lock is held by the caller. Return what was done. `known`
+    is not asked of the repository again.
 
     Raise Failed: with the old data in place again, unless the message says otherwise.
     """
@@ -78,19 +88,20 @@ def restore(
     it.tell("choose")
     guess: dict[str, Any] = {}
     guessing = None
-    if wanted == "latest" and until is None:
+    if known is None and wanted == "latest" and until is None:
         # Opening a repository takes half a second of deliberate work: guess that the latest is
         # what will be chosen, and read its manifest at the same time.
         import threading
 
         guessing = threading.Thread(target=it.guess, args=(guess,), daemon=True)
         guessing.start()
-    chosen, previous = choose(
-        snapshots(it.source, it.epoch), service, wanted, until, time.time(), it.warn
-    )
+    listed = known.listed if known else snapshots(it.source, it.epoch)
+    chosen, previous = choose(listed, service, wanted, until, time.time(), it.warn)
     say(f"{service}: snapshot {chosen['id'][:8]} of {chosen['time'][:19]}, run {chosen['run']}")
     if guessing is not None:
         guessing.join()
+    elif known:
+        guess = known.manifests.get(chosen["id"], {})
     try:
         right = guess.get("run") == chosen["run"] is not None
         whole = guess if right else it.manifest(chosen["id"])

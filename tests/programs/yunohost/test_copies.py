@@ -426,6 +426,39 @@ def test_a_blank_host_gets_its_system_and_its_apps_by_one_start(house: House) ->
     assert len(house.calls()) == commands
 
 
+# restic, that writes down what it is asked for.
+TOLD = """
+import os, sys
+log, *argv = sys.argv[1:]
+with open(log, "a") as file:
+    print(next(word for word in argv[1:] if not word.startswith("-")), file=file)
+os.execvp(argv[0], argv)
+"""
+
+
+def test_what_lies_beside_them_comes_back_in_the_same_call(house: House) -> None:
+    host = house.site
+    folder = host.service("pads")
+    snapshot = host.agent("backup")["snapshot"]
+    shutil.rmtree(folder / "files")
+    (folder / "database").unlink()
+    blank(house)
+    log = host.base / "restic.log"
+    restic = host.plan["repository"]["restic"]
+    host.plan["repository"]["restic"] = [sys.executable, "-c", TOLD, str(log), *restic]
+    answer = host.agent("together", "--service=_base", "--service=pads", *BOTH, "--once")
+    assert set(answer["back"]) == {"_base", "blog", "site", "pads"}
+    done = answer["back"]["pads"]
+    assert (done["ok"], done["snapshot"][:8]) == (True, snapshot)
+    assert (folder / "files/page").read_text() == "hello"
+    assert (folder / "database").read_text().startswith("a line\n")
+    # Manifest and all that YunoHost gathered; and then the one folder.
+    assert log.read_text().split() == ["snapshots", "dump", "ls", "dump", "restore"]
+    # What is in use, or was brought back before, is left to its turn.
+    again = host.agent("together", "--service=pads", "--service=_base", *BOTH)
+    assert again["back"] == {}
+
+
 def test_a_system_that_does_not_come_back_with_its_apps_comes_first(house: House) -> None:
     host = house.site
     snapshot = host.agent("backup")["snapshot"]
