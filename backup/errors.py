@@ -21,6 +21,12 @@ class UnreachableError(BackupError):
     exit_code = 69
 
 
+class ClosedError(UnreachableError):
+    """A host is there and does not let us in."""
+
+    exit_code = 77
+
+
 class BusyError(BackupError):
     """Somebody else holds a host's lock, or that of its repository."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.plan import ALIAS, host_key, known_hosts
-from backup.errors import BackupError, BusyError, UnreachableError, UsageError
+from backup.errors import BackupError, BusyError, ClosedError, UnreachableError, UsageError
 from inventories.access import ssh_target
 from inventories.model import Host, Inventory, Repository
 from inventories.secrets import Secrets
@@ -67,7 +67,7 @@ class Opened:
 
 def explained(host: str, keeper: str, error: restic.ResticError) -> BackupError:
     """What restic complained about the copies of `host`, which `keeper` keeps, so that a person
-    knows what to do: a BusyError, an UnreachableError or a plain BackupError."""
+    knows what to do: a BusyError, an UnreachableError, a ClosedError or a plain BackupError."""
     text = f"the repository of {host}: {error}"
     low = text.lower()
     if "already locked" in low:
@@ -77,9 +77,13 @@ def explained(host: str, keeper: str, error: restic.ResticError) -> BackupError:
             f"{text}. The repository host showed another key than the inventory says; nothing "
             "was sent."
         )
+    if "permission denied (" in low:
+        return ClosedError(
+            f"{keeper}, which keeps the copies of {host}, does not let your key in: "
+            f"{str(error).rstrip('.')}. Use that of one of the inventory's people (RELEVE_SSH_KEY)."
+        )
     signs = (
         "ssh:",
-        "permission denied (",
         "connection closed",
         "unexpected eof",
         "broken pipe",

@@ -86,7 +86,8 @@ def verify(
         problems.append(trust.problem)
     odd = {s.id: why for s in snapshots if (why := doubt(s, now))}
     problems += [f"snapshot {i[:8]}: {why}" for i, why in odd.items()]
-    for snapshot in recent(snapshots, now, newest):
+    newest_ones = recent(snapshots, now, newest)
+    for snapshot in newest_ones:
         wrong = judge_receipt(snapshot, receipts, trust)
         if not wrong:
             receipt = receipts[snapshot.values("run")[0]]
@@ -103,7 +104,12 @@ def verify(
                 if hashlib.sha256(data.encode()).hexdigest() != receipt.body.get("manifest"):
                     wrong = f"the manifest of snapshot {snapshot.short} is not the one signed"
             if not receipt.ok:
-                notes.append(f"snapshot {snapshot.short} was reported incomplete by its host")
+                incomplete = f"snapshot {snapshot.short} was reported incomplete by its host"
+                # The newest is what a loss of today would bring back.
+                if snapshot is newest_ones[-1]:
+                    wrong = wrong or f"{incomplete}, and it is the newest: see `releve backup run`"
+                else:
+                    notes.append(incomplete)
         if wrong:
             problems.append(wrong)
         else:

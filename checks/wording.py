@@ -32,6 +32,7 @@ PARTS: Mapping[str, Text] = {
     "agent": Text("its agent", "son agent"),
     "epoch": Text("whether it may serve", "si elle a le droit de servir"),
     "inventory": Text("what was deployed on it", "ce qui y a été déployé"),
+    "schedule": Text("what runs by itself", "ce qui se fait tout seul"),
     "backup": Text("its copies", "ses sauvegardes"),
 }  # fmt: skip
 

@@ -57,7 +57,8 @@ def install(wanted: Host, inventory: Inventory) -> None:
 
 def configure(wanted: Host, inventory: Inventory) -> None:
     """Queue the repository that the plan names, which knows this host's key by now."""
-    ops.units(enabled=agent.ENABLED, name="Units of the agent")
+    # Copies and much else begin from cron.
+    ops.units(enabled=agent.ENABLED, running=("cron.service",), name="Units of the agent")
     if wanted.repository:
         repository = inventory.repositories[wanted.repository]
         key = ops.secrets().get(f"host.{wanted.id}.restic")

@@ -60,8 +60,9 @@ def begin(host: Any, wanted: Host, inventory: Inventory) -> None:
     if applied.is_older(data["releve_digest"], memory) and not os.environ.get(OLDER_VARIABLE):
         raise RefusedError(
             f"{wanted.id} has a newer inventory than this one: the last was applied {memory.at} by "
-            f"{memory.who}, and this one was applied before it. Fetch the newest version of the "
-            "file; or, to really go back, deploy with --older."
+            f"{memory.who}, and what this one says was applied before it. If somebody else changed "
+            "the file meanwhile, fetch the newest version; if you took a change back, deploy with "
+            "--older."
         )
 
 

@@ -50,9 +50,10 @@ def retire() -> Generator[StringCommand, None, None]:
         ops.note(
             "warning",
             message=f"the inventory asks for these no more, and they go on here: {', '.join(names)}"
-            ". What they belong to is in no copy any more. To switch them off, with their data "
-            "left where they are: releve deploy FILE --retire. If that is a mistake, put the "
-            "service back into the inventory.",
+            ". What they belong to is in no copy any more, and the firewall is shut for what "
+            "nothing else here needs. To switch them off, with their data left where they are: "
+            "releve deploy FILE --retire. If that is a mistake, put the service back into the "
+            "inventory.",
         )
         return
     sites = [name for name in names if name.startswith("/")]

@@ -91,7 +91,9 @@ def parse_duration(text: object) -> timedelta:
     if isinstance(text, timedelta):
         return text
     match = re.fullmatch(r"([0-9]{1,18})([smhdw])", text) if isinstance(text, str) else None
-    if match is None or int(match[1]) == 0:
+    if match is not None and int(match[1]) == 0:
+        raise ValueError('write more than 0, such as "7d"')
+    if match is None:
         raise ValueError('write a whole number and a unit, such as "90s", "15m", "24h" or "7d"')
     seconds = int(match[1]) * _UNITS[match[2]]
     if seconds > _LONGEST.total_seconds():
@@ -161,6 +163,8 @@ def clean_https_url(text: str) -> str:
         raise ValueError("write the address without a user, a question mark or a #")
     if not re.fullmatch(rf"{_LABEL}(?:\.{_LABEL})+", parts.hostname):
         raise ValueError("write a host name with a dot in it, such as forum.atelier.example")
+    if parts.hostname.rpartition(".")[2].isdigit():
+        raise ValueError("write a name such as forum.atelier.example, and no IP address")
     if len(parts.hostname) > 253:
         raise ValueError("write a host name of at most 253 characters")
     if not re.fullmatch(r"(/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]+)*/?", parts.path):
@@ -278,7 +282,8 @@ def _ip(value: object) -> object:
         address = ip_address(value)
     except ValueError:
         raise ValueError(right) from None
-    if address.is_unspecified or address.is_multicast:
+    future = isinstance(address, IPv4Address) and address.is_reserved
+    if address.is_unspecified or address.is_multicast or future:
         raise ValueError(f"{right}, which one machine alone has")
     return address
 

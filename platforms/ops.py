@@ -366,6 +366,13 @@ def installed() -> set[str]:
 
 
 @operation()
+def warn(message: str) -> Generator[StringCommand, None, None]:
+    """Change nothing: a warning for people, in a plan as well."""
+    note("warning", message=message)
+    yield from ()
+
+
+@operation()
 def packages(
     names: Sequence[str], first: Sequence[Item] = ()
 ) -> Generator[StringCommand | FileUploadCommand, None, None]:

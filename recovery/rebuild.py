@@ -79,7 +79,7 @@ def new_place(
             raise UsageError(
                 f"the inventory has {host.id} at {place} already, with another {', '.join(other)}. "
                 "A rebuild that goes on takes its word: leave that out. If the inventory is wrong, "
-                "correct it and run `releve deploy`; if another machine is meant, give its address"
+                "correct it and type this again; if another machine is meant, give its address"
             )
         host_key = host_key or host.host_key
         provider, datacenter = provider or host.provider, datacenter or host.datacenter
@@ -223,7 +223,6 @@ def rebuild(
     watch = watch or Stopwatch(progress)
     here = moved(host, place)
     known = loss.read(file, host.id)
-    about = loss.begun(known, host, moved=here, at=lost_at or now())
     secrets = Secrets.open(file)
     services = [service.id for service in inventory.services_on(host.id)]
     back = steps.BroughtBack()
@@ -241,6 +240,8 @@ def rebuild(
             noted(host.id, secrets),
             choice,
         )
+    # What it waited for above belongs to the time in which nothing was done.
+    about = loss.begun(known, host, moved=here, at=lost_at or now())
     memory = loss.Memory(file, host.id, about)
     watch.earlier, before = about.phases, len(watch.phases)
     watch.ended = lambda: memory.note((*watch.earlier, *watch.phases[before:]))

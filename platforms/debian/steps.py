@@ -12,6 +12,13 @@ from dataclasses import dataclass
 from platforms.debian import names, web
 from tools import words
 
+MARIADB, POSTGRESQL = "mariadb.service", "postgresql.service"
+# In a plan for a host where a server is stopped, what it holds is not known, and that it will be
+# started is said; a deploy has started it before.
+UNLESS_STOPPED = (
+    'systemctl is-active -q "$1" || ! systemctl cat "$1" >/dev/null 2>&1 || exit 0; shift\n'
+)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -21,9 +28,12 @@ class Step:
     arguments: tuple[str, ...] = ()
     unit: str = ""  # the systemd unit that is enabled and runs afterwards
     copies: tuple[tuple[str, str], ...] = ()  # (placed file, what is a copy of it afterwards)
+    server: str = ""  # the unit of the server that the check asks
 
     def check_command(self) -> str:
         """The shell line that asks."""
+        if self.server:
+            return words.script(UNLESS_STOPPED + self.check, self.server, *self.arguments)
         return words.script(self.check, *self.arguments)
 
     def run_command(self) -> str:
@@ -59,6 +69,7 @@ def mariadb(database: str, user: str) -> Step:
         "GRANT ALL PRIVILEGES ON `%s`.* TO `%s`@localhost;\n' "
         '"$1" "$2" "$escaped" "$2" | mariadb',
         (database, user),
+        server=MARIADB,
     )
 
 
@@ -78,6 +89,7 @@ def postgresql(database: str, user: str) -> Step:
         '-- "$1"\n'
         'runuser -u postgres -- psql -Xqc "ALTER DATABASE \\"$1\\" OWNER TO \\"$2\\""',
         (database, user),
+        server=POSTGRESQL,
     )
 
 
@@ -167,7 +179,8 @@ def nginx_loaded(domains: Iterable[str]) -> Step:
     """nginx runs with what lies in its folders now, certificates of `domains` included."""
     return Step(
         "nginx serves with its current files",
-        'loaded=$1; shift; systemctl is-active -q nginx && [ -e "$loaded" ] || exit 1; '
+        "loaded=$1; shift; systemctl is-active -q nginx && systemctl is-enabled -q nginx "
+        '&& [ -e "$loaded" ] || exit 1; '
         "new=$(find -L /etc/nginx/nginx.conf /etc/nginx/conf.d /etc/nginx/sites-enabled "
         '"$@" -newer "$loaded" -print -quit) && [ -z "$new" ]',
         'mkdir -p -m 0700 -- "${1%/*}"; nginx -q -t; : > "$1.now"; systemctl enable -q nginx; '

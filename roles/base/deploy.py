@@ -75,7 +75,8 @@ def configure(host: Host, inventory: Inventory) -> None:
         name="Security upgrades install themselves",
     )
     ops.units(
-        enabled=("nftables.service", "apt-daily.timer", "apt-daily-upgrade.timer"),
+        enabled=("nftables.service",),
+        running=("apt-daily.timer", "apt-daily-upgrade.timer"),
         name="Firewall and upgrades at boot",
     )
 

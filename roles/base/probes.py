@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from inventories.model import Host, Inventory
+from roles import units
 from roles.interface import Finding, InsideProbe
 
 
@@ -53,6 +54,7 @@ def judge_upgrades(exit_code: int, stdout: str) -> Finding:
 def inside(host: Host, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What is asked of every host."""
     return (
+        units.probe("cron.service", "apt-daily-upgrade.timer", name="schedule"),
         InsideProbe("ssh-passwords", ("/usr/sbin/sshd", "-T"), judge_ssh),
         InsideProbe("firewall", ("/usr/sbin/nft", "list", "ruleset"), judge_firewall),
         InsideProbe(

@@ -16,6 +16,7 @@ def install(service: Service, inventory: Inventory) -> None:  # noqa: ARG001
     debian.install_web()
     if debian.once("etherpad packages"):
         ops.packages(names=configuration.PACKAGES, name="etherpad: packages")
+        ops.units(running=(steps.POSTGRESQL,), name="etherpad: its database runs")
         ops.place(items=configuration.programs(), name="etherpad: programs")
     user = etherpad.user(service)
     debian.ensure(

@@ -84,4 +84,4 @@ def dns(service: Service, inventory: Inventory) -> tuple[Record, ...]:
 
 def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
     """What only the host can know about Etherpad."""
-    return (units.probe(unit(service), "nginx.service"),)
+    return (units.probe(unit(service), "postgresql.service", "nginx.service"),)

@@ -15,6 +15,7 @@ from inventories.model import Host, Inventory
 from inventories.secrets import encode
 from platforms import ops
 from roles.watch import source
+from tools import channels
 
 HOME = "/usr/local/lib/releve/watch"
 JITTER = 20  # seconds
@@ -102,6 +103,14 @@ def configure(host: Host, inventory: Inventory) -> None:
             ops.File(f"/etc/releve/{Path(trust).name}", (path.parent / trust).read_bytes())
         )
     ops.place(items=items, name="What the checks read")
+    for alert in inventory.alerts.values():
+        name = alert.url.removeprefix("secret:")
+        if name != alert.url and not channels.understood(secrets.get(name)):
+            ops.warn(
+                message=f"the secret {name}, which alerts.{alert.id} names, is no address that the "
+                "apprise library understands: nobody is told over it",
+                name=f"The channel {alert.id}",
+            )
 
 
 def activate(host: Host, inventory: Inventory) -> None:

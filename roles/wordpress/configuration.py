@@ -7,7 +7,7 @@ from pathlib import Path
 
 from inventories.model import Inventory, Service
 from platforms.debian import web
-from platforms.debian.steps import Step
+from platforms.debian.steps import MARIADB, Step
 from platforms.ops import File, Folder, Item
 from roles.wordpress import settings as wordpress
 
@@ -167,6 +167,7 @@ umask 077; mkdir -p -- "${file%/*}"
             json.dumps(wanted, ensure_ascii=False, sort_keys=True),
             *wordpress.program(service),
         ),
+        server=MARIADB,
     )
 
 
@@ -177,4 +178,5 @@ def tables_current(service: Service) -> Step:
         'exec "$@" is-current',
         'exec "$@" upgrade',
         wordpress.program(service),
+        server=MARIADB,
     )

@@ -15,6 +15,7 @@ def install(service: Service, inventory: Inventory) -> None:  # noqa: ARG001
     debian.install_web()
     if debian.once("wordpress packages"):
         ops.packages(names=configuration.PACKAGES, name="wordpress: packages")
+        ops.units(running=(steps.MARIADB,), name="wordpress: its database runs")
         debian.ensure(
             wanted=(steps.known_packages(*configuration.THEMES),), name="wordpress: themes"
         )

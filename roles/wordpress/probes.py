@@ -107,8 +107,8 @@ def judge_state(exit_code: int, stdout: str) -> Finding:
     except (ValueError, KeyError, TypeError):
         return Finding(
             "critical",
-            f"WordPress does not start on its host (PHP ended with code {exit_code}). On the host: "
-            f"php {PROGRAM} SERVICE, as the site's user.",
+            f"WordPress does not start on its host (PHP ended with code {exit_code}). Does its "
+            "database run? On the host: systemctl status mariadb; journalctl --since -1h",
         )
     if not installed:
         return Finding(
@@ -173,5 +173,5 @@ def inside(service: Service, inventory: Inventory) -> tuple[InsideProbe, ...]:
             judge_state,
         ),
         InsideProbe("files", ("dpkg", "--verify", "wordpress"), judge_files, timeout=30),
-        units.probe(settings.unit(service), "nginx.service"),
+        units.probe(settings.unit(service), "mariadb.service", "nginx.service"),
     )

@@ -23,7 +23,8 @@ $root = $folder === '' ? '/usr/share/wordpress/' : "$folder/";
 $done = false;
 register_shutdown_function(function () use (&$done) {
     if (!$done) {
-        $said = trim(strip_tags((string) ob_get_clean()));
+        $page = preg_replace('#<(style|script|head)\b.*?</\1>#si', ' ', (string) ob_get_clean());
+        $said = trim(preg_replace('/\s+/', ' ', strip_tags((string) $page)));
         fwrite(STDERR, 'WordPress ended early: ' . substr($said, 0, 300) . "\n");
         exit(1);
     }

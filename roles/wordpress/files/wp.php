@@ -71,7 +71,8 @@ define('CANARY', 'releve_canary');
 $loaded = false;
 register_shutdown_function(function () use (&$loaded): void {
     if (!$loaded) {
-        $said = trim(preg_replace('/\\s+/', ' ', strip_tags((string) ob_get_clean())));
+        $page = preg_replace('#<(style|script|head)\b.*?</\1>#si', ' ', (string) ob_get_clean());
+        $said = trim(preg_replace('/\s+/', ' ', strip_tags((string) $page)));
         fwrite(STDERR, 'wp.php: WordPress ended early: ' . mb_substr($said, 0, 300) . "\n");
         exit(1);
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backup.errors import BackupError, BusyError, UnreachableError
+from backup.errors import BackupError, BusyError, ClosedError, UnreachableError
 from backup.repository import explained
 from tools.restic import ResticError, explain
 
@@ -18,7 +18,6 @@ _REFUSED = "rclone: ssh: connect to host 203.0.113.20 port 22: Connection refuse
         (f'{_REFUSED}\n{_OPEN}Get "http://localhost/file-1": unexpected EOF', _REFUSED),
         # Where restic ends before it has read what ssh said.
         (f"{_OPEN}context canceled", "context canceled"),
-        ("rclone: operator@203.0.113.20: Permission denied (publickey).", "Permission denied ("),
     ],
 )
 def test_a_keeper_that_does_not_answer_is_named_with_the_reason(complaint: str, why: str) -> None:
@@ -26,6 +25,15 @@ def test_a_keeper_that_does_not_answer_is_named_with_the_reason(complaint: str, 
     assert isinstance(error, UnreachableError)
     assert "coffre (203.0.113.20), which keeps the copies of monts, cannot be reached" in str(error)
     assert why in str(error)
+
+
+def test_a_keeper_that_does_not_let_us_in_is_a_matter_of_the_key() -> None:
+    said = "rclone: operator@203.0.113.20: Permission denied (publickey)."
+    error = explained("monts", "coffre (203.0.113.20)", ResticError(explain(said, 1), 1))
+    assert isinstance(error, ClosedError)
+    assert error.exit_code == 77
+    assert "does not let your key in: rclone: operator@203.0.113.20: Permission" in str(error)
+    assert ".." not in str(error)
 
 
 def test_a_lock_and_a_wrong_password_are_no_lost_connection() -> None:

@@ -33,6 +33,7 @@ from inventories.model import Inventory
 from inventories.problems import InventoryError
 from inventories.secrets import Secrets
 from platforms import ops
+from platforms.debian import steps
 from tests.unit.deploy.queued import Queued, queued
 from tools import shell, ssh, words
 from tools.toml import dumps
@@ -261,9 +262,14 @@ def test_what_a_deploy_runs_and_places_holds_values_where_they_are_only_values(
         assert [(s.check, s.run) for s in found.steps] == [(s.check, s.run) for s in known.steps]
         lines = [line for s in found.steps for line in (s.check_command(), s.run_command())]
         expected = [
-            ["sh", "-c", script, "sh", *s.arguments]
+            ["sh", "-c", *words]
             for s in found.steps
-            for script in (s.check, "set -eu\n" + s.run)
+            for words in (
+                (steps.UNLESS_STOPPED + s.check, "sh", s.server, *s.arguments)
+                if s.server
+                else (s.check, "sh", *s.arguments),
+                ("set -eu\n" + s.run, "sh", *s.arguments),
+            )
         ]
         assert through_a_shell(lines) == expected
         assert found.files.keys() == known.files.keys()
