@@ -87,7 +87,7 @@ _TEXT: Mapping[Locale, Mapping[str, str]] = {
         "line": "- {check} ({what}): {about}", "detail": "  {message}",
         "more": "… and {n} more: releve check",
         "late": "Earlier messages could not be sent for {time}.",
-        "minutes": "{n} min", "hours": "{n} h", "days": "{n} days",
+        "now": "less than a minute", "minutes": "{n} min", "hours": "{n} h", "days": "{n} days",
     },
     "fr": {
         "critical": "CRITIQUE", "warning": "avertissement", "unknown": "inconnu",
@@ -99,13 +99,15 @@ _TEXT: Mapping[Locale, Mapping[str, str]] = {
         "detail": "  Détail et remède (en anglais) : {message}",
         "more": "… et {n} de plus : releve check",
         "late": "Les messages précédents n’ont pas pu être envoyés pendant {time}.",
-        "minutes": "{n} min", "hours": "{n} h", "days": "{n} jours",
+        "now": "moins d’une minute", "minutes": "{n} min", "hours": "{n} h", "days": "{n} jours",
     },
 }  # fmt: skip
 
 
 def _span(seconds: float, words: Mapping[str, str]) -> str:
     minutes = max(0, int(seconds // 60))
+    if minutes < 1:
+        return words["now"]
     if minutes < 120:
         return words["minutes"].format(n=minutes)
     if minutes < 48 * 60:

@@ -457,9 +457,11 @@ def units(
         for u in disabled
         if state.get(u, none)[1] == "active" or state.get(u, none)[2] == "enabled"
     ]
-    for verb, names in (("enable", enable), ("start", start), ("disable --now", stop)):
+    verbs = (("enable", enable), ("start", start), ("disable --now", stop))
+    if said := [f"systemctl {verb}: {' '.join(names)}" for verb, names in verbs if names]:
+        note("diff", path="", text="\n".join(said))
+    for verb, names in verbs:
         if names:
-            note("diff", path="", text=f"systemctl {verb}: {' '.join(names)}")
             yield StringCommand("systemctl", verb, "--", *(QuoteString(n) for n in names))
 
 

@@ -88,13 +88,13 @@ def test_an_outage_is_told_once_and_its_end_as_well(
     assert channel.messages[0]["title"] == "[L’Atelier] 1 problème"
     assert channel.messages[0]["message"].splitlines() == [
         "Problèmes :",
-        "- site.https (CRITIQUE, depuis 0 min) : Le site du village, sa page",
+        "- site.https (CRITIQUE, depuis moins d’une minute) : Le site du village, sa page",
         "  Détail et remède (en anglais) : answers HTTP 500",
     ]
     assert channel.messages[1]["title"] == "[L’Atelier] 1 rétabli"
     assert channel.messages[1]["message"].splitlines() == [
         "Rétabli :",
-        "- site.https (en panne pendant 0 min) : Le site du village, sa page",
+        "- site.https (en panne pendant moins d’une minute) : Le site du village, sa page",
     ]
     assert channel.pings == 9
 
