@@ -156,8 +156,8 @@ def run(
     for external in inventory.external.values():
         if wanted(f"{external.id}.https") and (one := outside.external_job(external, means)):
             jobs.append(one)
-    known = _unsaved(inventory) + (_drill(inventory, folder) if wanted(DRILL) else [])
-    if not jobs and only and not any(wanted(result.id) for result in known):
+    known = _unsaved(inventory, wanted) + (_drill(inventory, folder) if wanted(DRILL) else [])
+    if not jobs and only and not known:
         raise NothingChosen(
             f"no check is called {', '.join(only)}. `releve check FILE --format json` lists them."
         )
@@ -173,23 +173,29 @@ def run(
     return Run(chosen, time.monotonic() - began, dict(statuses), complete)
 
 
-def _unsaved(inventory: Inventory) -> list[Result]:
+def _unsaved(inventory: Inventory, wanted: Callable[[str], bool]) -> list[Result]:
     """A problem for each host with services that nothing saves, unless people decided so."""
-    if all(
-        host.repository or not inventory.services_on(host.id) for host in inventory.hosts.values()
-    ):
+    asked = [
+        host.id
+        for host in inventory.hosts.values()
+        if host.repository is None
+        and wanted(f"{host.id}.backup")
+        and inventory.services_on(host.id)
+    ]
+    if not asked:
         return []
     from inventories.judge import judge
 
+    found = {j.path.partition(".")[2]: j for j in judge(inventory) if j.rule == "no-repository"}
     return [
         Result(
-            f"{judged.path.partition('.')[2]}.backup",
+            f"{name}.backup",
             "host",
             "critical",
-            f"{judged.message}. {judged.remedy}, then releve deploy",
+            f"{found[name].message}. {found[name].remedy}, then releve deploy",
         )
-        for judged in judge(inventory)
-        if judged.rule == "no-repository"
+        for name in asked
+        if name in found
     ]
 
 
